@@ -1,0 +1,46 @@
+# `make run` sets up and runs the main job; `make test` sets up and passes the tests.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: env run test test-slow lint types wheel lock clean
+
+env: $(VENV)/.ready
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# make run ARGS="data=wine model=random_forest"
+run: env
+	$(BIN)/python -m runner $(ARGS)
+
+test: env
+	$(BIN)/python -m pytest -m "not slow" -n 2 $(ARGS)
+
+# The long ones.
+test-slow: env
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: env
+	$(BIN)/mypy
+
+wheel: env
+	$(BIN)/python -m build --wheel --no-isolation
+
+# Pin the newest versions that pyproject.toml allows.
+lock:
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --prerelease if-necessary-or-explicit \
+		--python-version 3.11 --no-emit-index-url --no-header --upgrade --quiet \
+		--output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) dist build

@@ -1,0 +1,144 @@
+"""Hydra's application: check the request, then let Hydra run one job or a sweep of them."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from runner.config.compose import (
+    CONFIG_NAME,
+    built_in_conf,
+    compose_config,
+    parse_config,
+    register,
+)
+from runner.config.overrides import protect_space
+from runner.errors import ExperimentError, RequestError
+
+logger = logging.getLogger(__name__)
+
+DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+_exit_code = DONE
+
+
+def run_app(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code: 0 done, 1 failed, 2 refused, 130 interrupted.
+
+    A request that can't be run is refused in one line, before TensorFlow is imported and before a
+    run directory exists.
+    """
+    options, passed_on = _options().parse_known_args(arguments)
+    overrides = [*options.overrides, *(["log_level=warning"] if options.quiet else [])]
+    # What else starts with a dash is Hydra's: --cfg, --info, --help, --shell-completion, …
+    asks_hydra = any(argument.startswith("-") for argument in passed_on)
+    try:
+        overrides = protect_space(overrides)
+        register()
+        if not options.multirun and not asks_hydra:
+            _check(overrides, options.config_name, options.config_dir)
+        elif "--cfg" in passed_on or "-c" in passed_on:
+            compose_config(overrides, options.config_name, options.config_dir)
+    except RequestError as error:
+        print(f"runner: {error}", file=sys.stderr)  # noqa: T201
+        return REFUSED
+    flags = ["--config-name", options.config_name]
+    flags += ["--config-dir", options.config_dir] if options.config_dir else []
+    flags += ["--multirun"] if options.multirun else []
+    sys.argv = [sys.argv[0], *flags, *passed_on, *overrides]
+    hydra.main(config_path=str(built_in_conf()), config_name=CONFIG_NAME)(_job)()
+    return _exit_code
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("-cn", "--config-name", default=CONFIG_NAME)
+    parser.add_argument("-cd", "--config-dir")
+    parser.add_argument("-q", "--quiet", action="store_true")
+    return parser
+
+
+def _check(overrides: list[str], config_name: str, config_dir: str | None) -> None:
+    composed = compose_config(overrides, config_name, config_dir)
+    config = parse_config(composed)
+    # The folder's name refers to Hydra's own config, as it will in the job.
+    HydraConfig.instance().set_config(composed)
+    _check_run_dir(Path(composed.hydra.run.dir))
+    # Only now: it imports scikit-learn, which a misspelt key need not wait for.
+    from runner.preparation import prepare
+
+    prepare(config)
+
+
+def _check_run_dir(path: Path) -> None:
+    if path.is_dir() and any(path.iterdir()):
+        raise RequestError("hydra.run.dir", f"'{path}' exists and is not empty")
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=existing):
+            pass
+    except OSError as error:
+        raise RequestError(
+            "hydra.run.dir", f"can't write in '{existing}': {error.strerror or error}"
+        ) from None
+
+
+def _job(composed: DictConfig) -> float | None:
+    """Run one job; in a sweep errors are raised, so that the sweep knows."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return _run(composed)
+    global _exit_code
+    try:
+        return _run(composed)
+    except KeyboardInterrupt:
+        logger.error("interrupted")
+        _exit_code = INTERRUPTED
+    except (RequestError, ExperimentError) as error:
+        logger.error("%s", error)
+        _exit_code = REFUSED if isinstance(error, RequestError) else FAILED
+    except Exception as error:
+        logger.debug("", exc_info=True)
+        logger.error("%s: %s", type(error).__name__, error)
+        _exit_code = FAILED
+    return None
+
+
+def _run(composed: DictConfig) -> float:
+    from runner.experiment import run_experiment
+    from runner.preparation import prepare
+    from runner.results.run_directory import RunDirectory
+    from runner.results.summary import render_summary
+
+    config = parse_config(composed)
+    _set_log_level(config.log_level)
+    directory = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
+    directory.write_text(directory.config, OmegaConf.to_yaml(composed, resolve=True))
+    result = run_experiment(prepare(config), directory)
+    if config.log_level in ("debug", "info"):
+        shown = os.path.relpath(directory.path)
+        Console(width=None if sys.stdout.isatty() else 100).print(
+            render_summary(result, Path(shown))
+        )
+    assert result.best is not None
+    return result.best.cv_mean
+
+
+def _set_log_level(level: str) -> None:
+    """The terminal shows `level` and above; run.log always has info."""
+    root = logging.getLogger()
+    root.setLevel(min(logging.INFO, getattr(logging, level.upper())))
+    for handler in root.handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.setLevel(level.upper())

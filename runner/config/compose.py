@@ -1,0 +1,221 @@
+"""Hydra's composition, with its errors turned into one line each."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import ConfigCompositionException, HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+import runner
+from runner.config.overrides import parse_override
+from runner.config.schema import ExperimentConfig
+from runner.errors import RequestError, did_you_mean, listing
+
+CONFIG_NAME = "runner"
+# Two runs started in the same second must not share a folder.
+_RUN_ID = os.urandom(3).hex()
+# Parts whose keys follow from what was chosen, so they can't be listed beforehand.
+_COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
+_OPEN = ("data", "model", "space", "search", "cv", "optimizer")
+
+
+def built_in_conf() -> Path:
+    """The built-in config folder: inside an installed package, or beside it in a checkout."""
+    package = Path(runner.__file__).parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+class _UserConf(SearchPathPlugin):
+    """Looks for options in the current folder's ``conf/`` before the built-in ones."""
+
+    def manipulate_search_path(self, search_path: Any) -> None:
+        own = Path.cwd() / "conf"
+        if own.is_dir() and own != built_in_conf():
+            search_path.prepend("user", f"file://{own}", "main")
+
+
+def register() -> None:
+    """Tell Hydra what the config files alone can't say; safe to call twice."""
+    base = OmegaConf.create({name: {} for name in _OPEN})
+    for name in _OPEN:
+        base[name]._set_flag("struct", False)
+    ConfigStore.instance().store("open_sections", base, replace=True)
+    Plugins.instance().register(_UserConf)
+    OmegaConf.register_resolver("run_id", lambda: _RUN_ID, replace=True)
+
+
+def compose_config(
+    overrides: Sequence[str],
+    config_name: str = CONFIG_NAME,
+    config_dir: str | None = None,
+) -> DictConfig:
+    """Compose the whole config, Hydra's own part included.
+
+    Raises
+    ------
+    RequestError
+        For an unknown group, option or key, a value that can't be read, or a bare sweep.
+    """
+    register()
+    with _hydra(config_dir):
+        for text in overrides:
+            _refuse_bare_sweep(text)
+            _check_group(parse_override(text))
+        try:
+            return compose(config_name, list(overrides), return_hydra_config=True)
+        except _COMPOSITION_ERRORS as error:
+            raise _diagnose(error, overrides, config_name) from error
+
+
+@contextlib.contextmanager
+def _hydra(config_dir: str | None) -> Iterator[None]:
+    previous = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(built_in_conf())):
+            if config_dir is not None:
+                path = GlobalHydra.instance().config_loader().get_search_path()
+                path.append("command-line", f"file://{Path(config_dir).absolute()}")
+            yield
+    finally:
+        GlobalHydra.instance().hydra = previous
+
+
+def parse_config(config: DictConfig, hydra: Any = None) -> ExperimentConfig:
+    """Check names, types and ranges of a composed config.
+
+    Parameters
+    ----------
+    config
+        The job's config, with or without Hydra's part.
+    hydra
+        Hydra's part; by default that of the running job or of `config` itself.
+    """
+    hydra = hydra or config.get("hydra") or HydraConfig.get()
+    try:
+        plain = OmegaConf.to_container(
+            OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]),
+            resolve=True,
+            throw_on_missing=True,
+        )
+    except MissingMandatoryValue as error:
+        path = str(error.full_key)
+        raise RequestError(path, f"is required; give it on the command line: {path}=…") from None
+    except OmegaConfBaseException as error:
+        raise RequestError(error.full_key or None, _first_line(error)) from None
+    assert isinstance(plain, dict)
+    choices = {
+        str(group): str(option)
+        for group, option in hydra.runtime.choices.items()
+        if option is not None and not str(group).startswith("hydra")
+    }
+    return ExperimentConfig.parse(
+        {str(key): value for key, value in plain.items()}, choices, list(hydra.overrides.task)
+    )
+
+
+def options(group: str) -> list[str]:
+    """The options of a config group, the user's own included; none if there is no such group."""
+    found: list[str] = GlobalHydra.instance().config_loader().get_group_options(group)
+    return found
+
+
+def groups() -> list[str]:
+    found: list[str] = (
+        GlobalHydra.instance().config_loader().get_group_options("", ObjectType.GROUP)
+    )
+    return found
+
+
+def _refuse_bare_sweep(text: str) -> None:
+    override = parse_override(text)
+    if not override.is_sweep_override():
+        return
+    key, _, value = text.partition("=")
+    if key.startswith("space."):
+        raise RequestError(
+            key, f"quote it as one value: '{key}=\"{value}\"', or write a list or {{low:…,high:…}}"
+        )
+    raise RequestError(
+        key,
+        f"several values need a sweep: add -m, or search over it within one run: "
+        f"'space.{key}=[…]' or 'space.{key}={{low:…,high:…}}'",
+    )
+
+
+def _check_group(override: Override) -> None:
+    """Refuse an option that does not exist; Hydra itself lets optional groups pass."""
+    group, value = override.key_or_group, override.value()
+    if options(group) and not override.is_delete():
+        if not isinstance(value, str | list):
+            raise RequestError(group, f"must name an option: {listing(options(group), 20)}")
+        for option in [value] if isinstance(value, str) else value:
+            if option not in options(group):
+                known = options(group)
+                near = did_you_mean(option, known) or f"; options: {listing(known, 20)}"
+                raise RequestError(group, f"there is no option '{option}'{near}")
+
+
+def _diagnose(error: Exception, overrides: Sequence[str], config_name: str) -> RequestError:
+    """Find which override is at fault, and what would have been right."""
+    chosen = [text for text in overrides if options(parse_override(text).key_or_group)]
+    for text in overrides:
+        override = parse_override(text)
+        near = did_you_mean(override.key_or_group, groups())
+        if "." not in override.key_or_group and text not in chosen and near:
+            return RequestError(override.key_or_group, f"unknown group{near}")
+    return _unknown_key(chosen, overrides, config_name) or RequestError(None, _first_line(error))
+
+
+def _unknown_key(
+    chosen: Sequence[str], overrides: Sequence[str], config_name: str
+) -> RequestError | None:
+    try:
+        base = compose(config_name, list(chosen), return_hydra_config=True)
+    except _COMPOSITION_ERRORS:
+        return None
+    for text in overrides:
+        override = parse_override(text)
+        key = override.key_or_group
+        if text in chosen or override.is_add() or override.is_force_add():
+            continue
+        try:
+            compose(config_name, [*chosen, text], return_hydra_config=True)
+        except ConfigCompositionException:
+            known = list(_paths(base))
+            if key in known or OmegaConf.select(base, key) is not None:
+                return RequestError(key, f"can't be set to {override.get_value_string()}")
+            siblings = [path for path in known if path.rpartition(".")[0] == key.rpartition(".")[0]]
+            near = did_you_mean(key, known)
+            return RequestError(key, f"unknown key{near or f'; known: {listing(siblings)}'}")
+        except _COMPOSITION_ERRORS:
+            continue
+    return None
+
+
+def _paths(node: Any, prefix: str = "") -> Iterator[str]:
+    for key in node:
+        path = f"{prefix}{key}"
+        yield path
+        child = None if OmegaConf.is_missing(node, key) else node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none():
+            yield from _paths(child, f"{path}.")
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))

@@ -1,0 +1,211 @@
+"""What a config's ``_target_`` may name, and what arguments it takes.
+
+The composed config never decides this: the built-in list below does, and the user's own setting
+outside the config (``RUNNER_ALLOW`` or ``[tool.runner] allow`` in the folder's pyproject.toml).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import os
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from runner.config.schema import explain
+from runner.errors import RequestError, did_you_mean, listing
+
+_SKLEARN = (
+    "calibration cluster compose decomposition discriminant_analysis dummy ensemble "
+    "feature_selection gaussian_process impute isotonic kernel_approximation kernel_ridge "
+    "linear_model mixture model_selection multiclass multioutput naive_bayes neighbors "
+    "neural_network pipeline preprocessing random_projection svm tree"
+)
+BUILT_IN = (
+    "runner.data.*",
+    "runner.models.*",
+    "runner.search.*",
+    "optuna.samplers.*",
+    "optuna.pruners.*",
+    *(f"sklearn.{package}.*" for package in _SKLEARN.split()),
+)
+
+
+def allowed_targets() -> tuple[str, ...]:
+    """List what may be instantiated: exact names, or ``package.*``.
+
+    Where the user allows modules of their own, the current folder also becomes importable (last,
+    so that nothing in it can stand in for an installed package).
+    """
+    own = (*_from_environment(), *_from_pyproject())
+    if own and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    return (*BUILT_IN, *own)
+
+
+def _from_environment() -> list[str]:
+    return os.environ.get("RUNNER_ALLOW", "").replace(",", " ").split()
+
+
+def _from_pyproject() -> list[str]:
+    path = Path("pyproject.toml")
+    if not path.is_file():
+        return []
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RequestError(str(path.absolute()), f"is not valid TOML: {error}") from None
+    allow = settings.get("tool", {}).get("runner", {}).get("allow", [])
+    if not (isinstance(allow, list) and all(isinstance(entry, str) for entry in allow)):
+        raise RequestError(f"{path.absolute()} [tool.runner] allow", "must be a list of names")
+    return allow
+
+
+def is_allowed(target: str, allow: Sequence[str]) -> bool:
+    return any(
+        target == entry or (entry.endswith(".*") and target.startswith(entry[:-1]))
+        for entry in allow
+    )
+
+
+def resolve(path: str, target: object, allow: Sequence[str]) -> Any:
+    """Import what ``_target_`` at config path `path` names.
+
+    Raises
+    ------
+    RequestError
+        When it is not a name, not allowed, or does not exist.
+    """
+    if not isinstance(target, str) or not all(part.isidentifier() for part in target.split(".")):
+        raise RequestError(path, f"must be a dotted Python name, got {target!r}")
+    if not is_allowed(target, allow):
+        entry = f"{target.split('.')[0]}.*"
+        raise RequestError(
+            path,
+            f"'{target}' is not allowed; to allow it, set RUNNER_ALLOW=\"{entry}\" in the "
+            f'environment or [tool.runner] allow = ["{entry}"] in this folder\'s pyproject.toml',
+        )
+    module, attributes = _import_longest(path, target)
+    found: Any = module
+    for name in attributes:
+        if not hasattr(found, name):
+            near = did_you_mean(name, [n for n in dir(found) if not n.startswith("_")])
+            raise RequestError(path, f"'{target}': {found.__name__} has no '{name}'{near}")
+        found = getattr(found, name)
+        if isinstance(found, ModuleType):
+            raise RequestError(path, f"'{target}' reaches through a module; name it directly")
+    if not callable(found):
+        raise RequestError(path, f"'{target}' is neither a class nor a function")
+    # Built-in packages re-export much that was never meant to be named here.
+    home = f"{found.__module__}.{found.__qualname__}"
+    if is_allowed(target, BUILT_IN) and not is_allowed(home, allow):
+        raise RequestError(path, f"'{target}' is really '{home}', which is not allowed")
+    return found
+
+
+def _import_longest(path: str, target: str) -> tuple[ModuleType, list[str]]:
+    parts = target.split(".")
+    if target.startswith("sklearn.model_selection.Halving"):
+        importlib.import_module("sklearn.experimental.enable_halving_search_cv")
+    for end in range(len(parts) - 1, 0, -1):
+        name = ".".join(parts[:end])
+        try:
+            return importlib.import_module(name), parts[end:]
+        except ModuleNotFoundError as error:
+            if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+                raise RequestError(
+                    path, f"importing '{name}' needs '{error.name}', which is missing"
+                ) from None
+        except Exception as error:
+            kind = type(error).__name__
+            raise RequestError(path, f"importing '{name}' failed: {kind}: {error}") from error
+    raise RequestError(path, f"'{target}': there is no module '{parts[0]}'")
+
+
+def check_nested(path: str, node: Any, allow: Sequence[str]) -> None:
+    """Refuse any ``_target_`` below `node` that is not allowed."""
+    for where, target in _targets(path, node):
+        resolve(where, target, allow)
+
+
+def _targets(path: str, node: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield f"{path}._target_", node["_target_"]
+        for key, value in node.items():
+            yield from _targets(f"{path}.{key}", value)
+    elif isinstance(node, Sequence) and not isinstance(node, str):
+        for index, value in enumerate(node):
+            yield from _targets(f"{path}[{index}]", value)
+
+
+def parameters(target: Any) -> dict[str, inspect.Parameter]:
+    """The keyword arguments that a class or function takes, `meta` and the like left out."""
+    provided = {"meta", "compile_kwargs", "params", "self"}
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(target).parameters.items()
+        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and name not in provided
+    }
+
+
+def hints(target: Any) -> dict[str, Any]:
+    """The annotations of a function's arguments, ranges included; empty for classes."""
+    if not inspect.isfunction(target):
+        return {}
+    found: dict[str, Any] = {}
+    for name, parameter in parameters(target).items():
+        if parameter.annotation is not parameter.empty:
+            alone = SimpleNamespace(__annotations__={name: parameter.annotation})
+            # A name that exists only for type checkers says nothing that could be checked here.
+            with contextlib.suppress(NameError):
+                found |= get_type_hints(alone, target.__globals__, include_extras=True)
+    return found
+
+
+def takes_meta(target: Any) -> bool:
+    return "meta" in inspect.signature(target).parameters or takes_any(target)
+
+
+def takes_any(target: Any) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
+
+
+def check_arguments(path: str, target: Any, arguments: Mapping[str, Any]) -> None:
+    """Check arguments against the signature: names, and types and ranges where it states them.
+
+    Raises
+    ------
+    RequestError
+        For the first name that `target` does not take or value outside its annotation, and for
+        required arguments that are missing.
+    """
+    known = parameters(target)
+    stated = hints(target)
+    for name, value in arguments.items():
+        if name not in known:
+            if takes_any(target):
+                continue
+            near = did_you_mean(name, known) or f"; it takes: {listing(known)}"
+            raise RequestError(f"{path}.{name}", f"{target.__name__} takes no '{name}'{near}")
+        if name in stated:
+            check_value(f"{path}.{name}", stated[name], value)
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and name not in arguments:
+            raise RequestError(f"{path}.{name}", f"is required by {target.__name__}")
+
+
+def check_value(path: str, annotation: Any, value: Any) -> None:
+    """Check one value against a type annotation, ranges included."""
+    try:
+        TypeAdapter(annotation).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise explain(error, prefix=path) from None

@@ -1,0 +1,43 @@
+"""What can go wrong, as the person at the keyboard should read it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RequestError(Exception):
+    """The request can't be run as written; shown as one line, exit code 2.
+
+    Parameters
+    ----------
+    path
+        The config path at fault (``training.epochs``), or None when there is none.
+    problem
+        What is wrong: the value that was given and what is allowed.
+    """
+
+    def __init__(self, path: str | None, problem: str) -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(f"{path}: {problem}" if path else problem)
+
+    def __reduce__(self) -> tuple[type[RequestError], tuple[str | None, str]]:
+        return type(self), (self.path, self.problem)
+
+
+class ExperimentError(Exception):
+    """The experiment failed while running; shown as one line, exit code 1."""
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Say which of `names` is nearest to `name`, as the end of a sentence, or say nothing."""
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def listing(names: Iterable[object], most: int = 12) -> str:
+    """Write `names` as a short comma-separated list."""
+    items = [str(name) for name in names]
+    shown = ", ".join(items[:most])
+    return shown if len(items) <= most else f"{shown}, … ({len(items)} in all)"

@@ -1,0 +1,310 @@
+"""The estimator that an experiment's config describes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from hydra.utils import instantiate
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from threadpoolctl import threadpool_limits
+
+from runner.config.paths import flatten, replaced
+from runner.config.schema import Optimizer, Preprocess, Training
+from runner.config.targets import allowed_targets, parameters, resolve
+from runner.data.dataset import Task
+from runner.data.fingerprint import fingerprint
+from runner.estimator.preprocessing import make_preprocessor
+from runner.search.record import FitEntry, FitRecord
+from runner.seeds import derive_seed
+from runner.training.runtime import start_tensorflow
+
+SECTIONS = ("model", "optimizer", "training", "preprocess")
+
+
+def model_target(node: Mapping[str, Any], task: Task) -> Any:
+    """The config's choice of class or factory for this task."""
+    target = node.get("_target_")
+    return target.get(task) if isinstance(target, Mapping) else target
+
+
+def is_network_factory(target: Any) -> bool:
+    """Whether a resolved target builds a Keras model (a function) or is a scikit-learn class."""
+    return not (isinstance(target, type) and issubclass(target, BaseEstimator))
+
+
+class ConfigEstimator(BaseEstimator):
+    """Preprocessing, model, optimizer and training, as one estimator.
+
+    Its hyper-parameters are the config's leaves, named by their path: ``set_params`` and searches
+    take ``model.dropout`` or ``optimizer.learning_rate``. A fit is a pure function of the config,
+    the training rows and `seed`.
+
+    Parameters
+    ----------
+    config
+        Mapping with ``model`` (``_target_`` names a scikit-learn class, or a function that returns
+        a Keras model), and optionally ``preprocess``, ``optimizer`` and ``training``.
+    seed
+        Every random choice derives from it and from the training rows.
+    horizon
+        Epochs that a learning-rate schedule spans; None means the config's ``training.epochs``.
+    threads
+        Threads that a fit may use.
+    allow
+        What ``_target_`` may name; None reads the environment and the current folder's
+        pyproject.toml.
+    record
+        File to which failed fits are written (finished ones are written with their scores).
+    """
+
+    task: Task
+
+    def __init__(
+        self,
+        config: Mapping[str, Any] | None = None,
+        *,
+        seed: int = 0,
+        horizon: int | None = None,
+        threads: int = 1,
+        allow: tuple[str, ...] | None = None,
+        record: str | None = None,
+    ) -> None:
+        self.config = config
+        self.seed = seed
+        self.horizon = horizon
+        self.threads = threads
+        self.allow = allow
+        self.record = record
+
+    # Hyper-parameters ---------------------------------------------------------------------------
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        own: dict[str, Any] = super().get_params(deep=False)
+        return {**own, **self.leaves()} if deep else own
+
+    def set_params(self, **params: Any) -> Self:
+        leaves = self.leaves() if any("." in name for name in params) else {}
+        unknown = [name for name in params if "." in name and name not in leaves]
+        if unknown:
+            raise ValueError(f"{type(self).__name__} has no parameter {unknown[0]!r}")
+        values = {name: value for name, value in params.items() if "." in name}
+        super().set_params(**{name: value for name, value in params.items() if "." not in name})
+        if values:
+            self.config = replaced(self._complete_config(), values)
+        return self
+
+    def leaves(self) -> dict[str, Any]:
+        """Every hyper-parameter that this model takes, by config path."""
+        return flatten(self._complete_config())
+
+    def _complete_config(self) -> dict[str, Any]:
+        """The config with the defaults that it leaves unsaid."""
+        config = self.config or {}
+        model = dict(config.get("model") or {"_target_": "runner.models.networks.mlp"})
+        target = self._target(model)
+        defaults = {
+            name: parameter.default
+            for name, parameter in parameters(target).items()
+            if parameter.default is not parameter.empty
+        }
+        sections = {
+            "model": {**defaults, **model},
+            "preprocess": Preprocess.model_validate(config.get("preprocess") or {}).model_dump(),
+        }
+        if is_network_factory(target):
+            for name, schema in (("optimizer", Optimizer), ("training", Training)):
+                sections[name] = schema.model_validate(config.get(name) or {}).model_dump()
+        return sections
+
+    def _target(self, model: Mapping[str, Any]) -> Any:
+        allow = self.allow if self.allow is not None else allowed_targets()
+        return resolve("model._target_", model_target(model, self.task), allow)
+
+    # Fitting ------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit preprocessing and model on the rows given.
+
+        Parameters
+        ----------
+        X
+            Array of shape (n, features) or (n, height, width[, channels]), or a data frame.
+        y
+            Targets of shape (n,): labels of any kind, or numbers.
+        sample_weight
+            Weights of shape (n,), or None.
+        """
+        started = time.perf_counter()
+        X, y = self._checked(X, y)
+        self.fold_ = fingerprint(X, y)
+        try:
+            self._fit(X, y, sample_weight)
+        except Exception as error:
+            if self.record is not None:
+                failure = FitEntry.failed(self.leaves(), self.fold_, error)
+                FitRecord(self.record).append(failure)
+            raise
+        self.fit_s_ = time.perf_counter() - started
+        return self
+
+    def _fit(self, X: Any, y: np.ndarray, sample_weight: Any) -> None:
+        config = self._complete_config()
+        target = self._target(config["model"])
+        network = is_network_factory(target)
+        self.preprocessor_ = make_preprocessor(
+            config["preprocess"]["name"], X, takes_rows=not network
+        )
+        with threadpool_limits(self.threads):
+            features = _transform(self.preprocessor_, X, fit=True)
+            if network:
+                self.model_ = self._network(target, config, derive_seed(self.seed, self.fold_))
+                self.model_.fit(features, y, sample_weight)
+            else:
+                self.model_ = self._learner(target, config["model"], self.fold_)
+                weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+                self.model_.fit(features, y, **weights)
+
+    def _network(self, factory: Any, config: dict[str, Any], seed: int) -> Any:
+        # Imported late: this is where TensorFlow comes in.
+        start_tensorflow(self.threads)
+        from runner.estimator.network import make_network
+
+        arguments = {key: value for key, value in config["model"].items() if key != "_target_"}
+        training = Training.model_validate(config["training"])
+        return make_network(
+            self.task,
+            factory,
+            self._built(arguments),
+            Optimizer.model_validate(config["optimizer"]),
+            training,
+            seed=seed,
+            horizon=self.horizon or training.epochs,
+        )
+
+    def _learner(self, target: Any, model: Mapping[str, Any], fold: str) -> Any:
+        arguments = self._built({key: v for key, v in model.items() if key != "_target_"})
+        if "random_state" in arguments and arguments["random_state"] is None:
+            arguments["random_state"] = derive_seed(self.seed, fold, "model")
+        return target(**arguments)
+
+    def _built(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Instantiate arguments that are themselves described by a ``_target_``."""
+        allow = self.allow if self.allow is not None else allowed_targets()
+        return {
+            key: instantiate(value, _execution_whitelist_=allow, _convert_="all")
+            if isinstance(value, Mapping)
+            else value
+            for key, value in arguments.items()
+        }
+
+    def _checked(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
+        if isinstance(X, pd.DataFrame):
+            validate_data(self, X, skip_check_array=True)
+            y = column_or_1d(y, warn=True)
+        else:
+            X, y = validate_data(
+                self, X, y, allow_nd=True, dtype="numeric", ensure_all_finite=self._finite()
+            )
+        return X, self._checked_target(y)
+
+    def _checked_target(self, y: np.ndarray) -> np.ndarray:
+        return y
+
+    def _finite(self) -> bool | str:
+        kind = (self.config or {}).get("preprocess", {}).get("name", "auto")
+        return "allow-nan" if kind != "none" else True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self._finite() == "allow-nan"
+        tags.input_tags.three_d_array = True
+        tags.non_deterministic = False
+        return tags
+
+    # Predicting ---------------------------------------------------------------------------------
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict targets, shape (n,)."""
+        return self._ask("predict", X)
+
+    def _ask(self, method: str, X: Any) -> np.ndarray:
+        check_is_fitted(self, "model_")
+        if isinstance(X, pd.DataFrame):
+            validate_data(self, X, reset=False, skip_check_array=True)
+        else:
+            X = validate_data(
+                self,
+                X,
+                reset=False,
+                allow_nd=True,
+                dtype="numeric",
+                ensure_all_finite=self._finite(),
+            )
+        with threadpool_limits(self.threads):
+            answer: np.ndarray = getattr(self.model_, method)(_transform(self.preprocessor_, X))
+        return answer
+
+    @property
+    def history_(self) -> dict[str, list[float]]:
+        """Per-epoch curves of a network; empty for other models."""
+        return dict(getattr(self.model_, "history_", {}))
+
+
+def _transform(preprocessor: Any, X: Any, fit: bool = False) -> np.ndarray:
+    if isinstance(preprocessor, str):
+        return np.asarray(X)
+    return np.asarray(preprocessor.fit_transform(X) if fit else preprocessor.transform(X))
+
+
+def _model_has(method: str) -> Any:
+    """Whether the configured model offers `method`, fitted or not."""
+
+    def check(self: ConfigEstimator) -> bool:
+        if hasattr(self, "model_"):
+            return hasattr(self.model_, method)
+        model = self._complete_config()["model"]
+        target = self._target(model)
+        if is_network_factory(target):
+            return method == "predict_proba"
+        return hasattr(self._learner(target, model, ""), method)
+
+    return check
+
+
+class ConfigClassifier(ClassifierMixin, ConfigEstimator):
+    """The classifier that a config describes; see `ConfigEstimator`."""
+
+    task: Task = "classification"
+
+    def _checked_target(self, y: np.ndarray) -> np.ndarray:
+        check_classification_targets(y)
+        self.classes_ = np.unique(y)
+        if len(self.classes_) < 2:
+            raise ValueError(f"needs at least 2 classes, got one class: {self.classes_[0]!r}")
+        return y
+
+    @available_if(_model_has("predict_proba"))
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict class probabilities, shape (n, n_classes), columns as in ``classes_``."""
+        return self._ask("predict_proba", X)
+
+    @available_if(_model_has("decision_function"))
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Predict confidence scores, shape (n,) or (n, n_classes)."""
+        return self._ask("decision_function", X)
+
+
+class ConfigRegressor(RegressorMixin, ConfigEstimator):
+    """The regressor that a config describes; see `ConfigEstimator`."""
+
+    task: Task = "regression"
+
+    def _checked_target(self, y: np.ndarray) -> np.ndarray:
+        return np.asarray(y, dtype=np.float64)

@@ -1,0 +1,1 @@
+"""Model factories: plain functions that return Keras models."""

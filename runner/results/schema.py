@@ -1,0 +1,89 @@
+"""The record of a run, as written to ``result.json`` (schema 1)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+
+Status = Literal["completed", "failed", "interrupted"]
+
+# Strict JSON knows no NaN: an undefined number is written as null and read back as NaN.
+Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One configuration's scores: cross-validated, and once on the test rows.
+
+    ``params`` maps config paths to values. ``cv_mean`` and ``cv_std`` are of the refit scorer,
+    over folds. ``test`` maps scorer names to scores; ``test_ci95`` is the refit scorer's interval.
+    """
+
+    params: dict[str, Any]
+    cv_mean: Number
+    cv_std: Number
+    cv_scores: list[Number]
+    test: dict[str, Number]
+    test_ci95: tuple[Number, Number] | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Winner against baseline on the same test rows; ``difference`` is winner minus baseline."""
+
+    difference: Number
+    ci95: tuple[Number, Number]
+    p_value: Number
+    method: str
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    n_train: int
+    n_test: int
+    shape: tuple[int, ...]
+    n_classes: int | None
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class TrialCounts:
+    """``n_candidates`` counts the search's own candidates, ``n_fits`` their fits on folds."""
+
+    n_candidates: int
+    n_fits: int
+    n_failed: int
+    n_restored: int = 0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Wall-clock seconds; ``search_s`` is the search alone, worker start included."""
+
+    total_s: Number
+    search_s: Number
+    refit_s: Number
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything ``result.json`` says; fields a failed run never reached are None."""
+
+    status: Status
+    task: str | None
+    name: dict[str, str]
+    seed: int
+    scoring: str | None
+    overrides: list[str]
+    environment: dict[str, Any]
+    data: DataSummary | None = None
+    baseline: Evaluation | None = None
+    best: Evaluation | None = None
+    comparison: Comparison | None = None
+    trials: TrialCounts | None = None
+    timing: Timing | None = None
+    error: dict[str, str] | None = None
+    schema: int = field(default=1)

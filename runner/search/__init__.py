@@ -1,0 +1,1 @@
+"""Searches: the space they draw from, and the objects that do the drawing."""

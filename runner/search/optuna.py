@@ -1,0 +1,112 @@
+"""Search driven by an Optuna sampler, asked and told in batches of a fixed size."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import optuna
+from sklearn.model_selection._search import BaseSearchCV
+
+from runner.search.halving import _means
+from runner.search.space import Choice, Dimension, Space
+
+
+class OptunaSearch(BaseSearchCV):
+    """Let an Optuna sampler propose the candidates.
+
+    Parameters
+    ----------
+    space
+        What to draw from.
+    n_iter
+        Number of candidates.
+    batch_size
+        Candidates asked for before any of them is told. It decides what the sampler knows when, so
+        it is part of the result and does not follow `n_jobs`.
+    sampler
+        Any single-objective Optuna sampler; by default TPE (Bergstra et al., 2011), unseeded.
+
+    Attributes
+    ----------
+    study_
+        The Optuna study, with one trial for each candidate.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        space: Space,
+        *,
+        n_iter: int = 10,
+        batch_size: int = 4,
+        sampler: optuna.samplers.BaseSampler | None = None,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: bool | str = True,
+        cv: Any = None,
+        error_score: Any = float("nan"),
+    ) -> None:
+        super().__init__(
+            estimator=estimator,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            error_score=error_score,
+        )
+        self.space = space
+        self.n_iter = n_iter
+        self.batch_size = batch_size
+        self.sampler = sampler
+
+    def _run_search(self, evaluate_candidates: Any) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self.study_ = optuna.create_study(direction="maximize", sampler=self.sampler)
+            for start in range(0, self.n_iter, self.batch_size):
+                size = min(self.batch_size, self.n_iter - start)
+                trials = [self.study_.ask() for _ in range(size)]
+                results = evaluate_candidates([suggest(self.space, trial) for trial in trials])
+                for trial, score in zip(trials, _means(results, self.refit)[-size:], strict=True):
+                    if np.isnan(score):
+                        self.study_.tell(trial, state=optuna.trial.TrialState.FAIL)
+                    else:
+                        self.study_.tell(trial, float(score))
+
+
+def suggest(space: Space, trial: optuna.Trial) -> dict[str, Any]:
+    """Ask `trial` for a value of every dimension whose conditions hold."""
+    values: dict[str, Any] = {}
+    pending = dict(space.dimensions)
+    while pending:
+        # Conditions rest on other dimensions: those come first, whatever the order written.
+        for path, dimension in list(pending.items()):
+            if any(other in pending for other in dimension.when):
+                continue
+            del pending[path]
+            if all(values.get(o, _Absent) in allowed for o, allowed in dimension.when.items()):
+                values[path] = _suggest_one(path, dimension, trial)
+    return {path: values[path] for path in space.dimensions if path in values}
+
+
+class _Absent:
+    """Stands for a dimension whose own conditions do not hold."""
+
+
+def _suggest_one(path: str, dimension: Dimension, trial: optuna.Trial) -> Any:
+    if isinstance(dimension, Choice):
+        if all(isinstance(value, bool | int | float | str | None) for value in dimension.values):
+            return trial.suggest_categorical(path, dimension.values)
+        # Optuna stores plain values only: lists go by their position.
+        return dimension.values[trial.suggest_categorical(path, range(len(dimension.values)))]
+    if dimension.is_integer:
+        step = 1 if dimension.step is None else int(dimension.step)
+        return trial.suggest_int(
+            path, int(dimension.low), int(dimension.high), step=step, log=dimension.log
+        )
+    return trial.suggest_float(
+        path, dimension.low, dimension.high, step=dimension.step, log=dimension.log
+    )

@@ -1,0 +1,76 @@
+"""A progress bar over candidates × folds, fed by the record that every search writes.
+
+scikit-learn's callbacks reach only searches that support them, and carry no scores; the record is
+written by every fit on every backend.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from runner.search.record import FitRecord
+
+_REFRESH_S = 0.25
+
+
+@contextlib.contextmanager
+def progress(record: Path, n_fits: int, n_splits: int, metric: str) -> Iterator[None]:
+    """Show how many of `n_fits` are in the record while the block runs; only on a terminal."""
+    console = Console(file=sys.stderr)
+    if not console.is_terminal:
+        yield
+        return
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("fits"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as bar:
+        task = bar.add_task("searching", total=n_fits)
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(_REFRESH_S):
+                n_done, best = _state(record, n_splits, metric)
+                text = "searching" if best is None else f"best {metric} {best:.4f}"
+                bar.update(task, completed=n_done, description=text)
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
+
+
+def _state(record: Path, n_splits: int, metric: str) -> tuple[int, float | None]:
+    """Count the fits in the record; find the best mean of a candidate with all folds done."""
+    scores: dict[str, list[float]] = defaultdict(list)
+    n_done = 0
+    for entry in FitRecord(record):
+        n_done += 1
+        if entry.status == "completed":
+            scores[entry.candidate].append(entry.scores[metric])
+    means = [sum(folds) / n_splits for folds in scores.values() if len(folds) == n_splits]
+    return n_done, max(means, default=None)

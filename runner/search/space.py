@@ -1,0 +1,278 @@
+"""A search space: one notation, read by every search.
+
+A space mirrors the config tree. A list is a choice, a mapping ``{low, high[, log][, step]}`` a
+range (of integers when both ends are), ``{values: […], when: {path: value}}`` a choice with a
+condition, and a string is read in Hydra's sweep notation (``tag(log, interval(1e-4, 1e-2))``).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, QuotedString, RangeSweep
+
+from runner.config.overrides import parse_value
+from runner.errors import RequestError, did_you_mean, listing
+
+_RANGE_KEYS = {"low", "high", "log", "step"}
+_LEAF_KEYS = {*_RANGE_KEYS, "values", "when"}
+Condition = Mapping[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of `values`, each as likely; only when every path in `when` has one of its values."""
+
+    values: tuple[Any, ...]
+    when: Condition = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Range:
+    """A number from `low` to `high`, both included; integers when both ends are integers.
+
+    `log` draws evenly in the logarithm; `step` keeps to low, low + step, …
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+    when: Condition = field(default_factory=dict)
+
+    @property
+    def is_integer(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    @property
+    def is_countable(self) -> bool:
+        return self.is_integer or self.step is not None
+
+    def values(self) -> tuple[float, ...]:
+        """Every value of a countable range, ascending."""
+        step = self.step if self.step is not None else 1
+        count = math.floor((self.high - self.low) / step + 1e-9) + 1
+        return tuple(self.low + index * step for index in range(count))
+
+
+Dimension = Choice | Range
+
+
+@dataclass(frozen=True)
+class Space:
+    """Dimensions by config path, in the order they were written."""
+
+    dimensions: Mapping[str, Dimension] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.dimensions)
+
+    @classmethod
+    def parse(cls, node: Mapping[str, Any]) -> Space:
+        """Read a space as it stands in a config.
+
+        Raises
+        ------
+        RequestError
+            Naming the leaf: an empty list, low not below high, a log range from 0, an unknown key.
+        """
+        return cls(dict(_leaves(node, "")))
+
+    def without(self, paths: set[str]) -> Space:
+        return Space({p: d for p, d in self.dimensions.items() if p not in paths})
+
+    def settle(self, fixed: Mapping[str, Any]) -> Space:
+        """Decide conditions on paths that are not searched, by their configured value.
+
+        Raises
+        ------
+        RequestError
+            When a condition names a path that neither the space nor `fixed` has.
+        """
+        kept: dict[str, Dimension] = {}
+        for path, dimension in self.dimensions.items():
+            open_conditions: dict[str, tuple[Any, ...]] = {}
+            holds = True
+            for other, values in dimension.when.items():
+                if other in self.dimensions:
+                    if not isinstance(self.dimensions[other], Choice):
+                        raise RequestError(
+                            f"space.{path}.when", f"'{other}' must be a choice, not a range"
+                        )
+                    open_conditions[other] = values
+                elif other in fixed:
+                    holds = holds and fixed[other] in values
+                else:
+                    near = did_you_mean(other, [*self.dimensions, *fixed])
+                    raise RequestError(f"space.{path}.when", f"there is no '{other}'{near}")
+            if holds:
+                kept[path] = replace(dimension, when=open_conditions)
+        settled = Space(kept)
+        return settled if len(kept) == len(self) else settled.settle(fixed)
+
+    def branches(self) -> list[dict[str, Dimension]]:
+        """Split into spaces without conditions, one for each value of the choices they rest on."""
+        rests_on = list(dict.fromkeys(p for d in self.dimensions.values() for p in d.when))
+        branches: dict[tuple[Any, ...], dict[str, Dimension]] = {}
+        choices = [self.dimensions[path] for path in rests_on]
+        options = [choice.values for choice in choices if isinstance(choice, Choice)]
+        for combination in itertools.product(*options):
+            picked = dict(zip(rests_on, combination, strict=True))
+            active = self._active(picked)
+            settled = tuple((path, repr(picked[path])) for path in rests_on if path in active)
+            branches[settled] = {
+                path: Choice((picked[path],)) if path in picked else dimension
+                for path, dimension in self.dimensions.items()
+                if path in active
+            }
+        return list(branches.values())
+
+    def _active(self, picked: Mapping[str, Any]) -> set[str]:
+        def active(path: str) -> bool:
+            conditions = self.dimensions[path].when
+            return all(active(o) and picked[o] in values for o, values in conditions.items())
+
+        return {path for path in self.dimensions if active(path)}
+
+    def grid(self) -> list[dict[str, list[Any]]]:
+        """Lists of values, as scikit-learn's `param_grid` wants them.
+
+        Raises
+        ------
+        RequestError
+            When a range is continuous.
+        """
+        return [
+            {path: _grid_values(path, dimension) for path, dimension in branch.items()}
+            for branch in self.branches()
+        ]
+
+    def grid_size(self) -> int:
+        """Number of combinations in the grid."""
+        return sum(math.prod(len(v) for v in branch.values()) for branch in self.grid())
+
+    def is_countable(self) -> bool:
+        return all(isinstance(d, Choice) or d.is_countable for d in self.dimensions.values())
+
+
+def _grid_values(path: str, dimension: Dimension) -> list[Any]:
+    if isinstance(dimension, Choice):
+        return list(dimension.values)
+    if not dimension.is_countable:
+        raise RequestError(
+            f"space.{path}",
+            f"a grid can't enumerate the continuous range {dimension.low}…{dimension.high}; "
+            f"give a list, add a step, or use search=random",
+        )
+    return list(dimension.values())
+
+
+def _leaves(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Dimension]]:
+    for key, written in node.items():
+        path = f"{prefix}{key}"
+        value = _read_string(path, written) if isinstance(written, str) else written
+        if value is None:
+            continue
+        if isinstance(value, Mapping) and not set(value) & (_RANGE_KEYS | {"values"}):
+            yield from _leaves(value, f"{path}.")
+        else:
+            yield path, _dimension(path, value)
+
+
+def _read_string(path: str, text: str) -> Any:
+    try:
+        return _plain(parse_value(text))
+    except RequestError as error:
+        raise RequestError(f"space.{path}", error.problem) from None
+
+
+def _plain(value: Any) -> Any:
+    """Translate what Hydra's grammar gives into this module's own notation."""
+    if isinstance(value, QuotedString):
+        return value.text
+    if isinstance(value, ChoiceSweep):
+        return [_plain(item) for item in value.list]
+    if isinstance(value, RangeSweep):
+        return list(value.range())
+    if isinstance(value, IntervalSweep):
+        return {"low": value.start, "high": value.end, "log": "log" in value.tags}
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _dimension(path: str, value: Any) -> Dimension:
+    where = f"space.{path}"
+    if isinstance(value, Mapping):
+        unknown = [key for key in value if key not in _LEAF_KEYS]
+        if unknown:
+            near = did_you_mean(unknown[0], _LEAF_KEYS) or f"; known: {listing(sorted(_LEAF_KEYS))}"
+            raise RequestError(f"{where}.{unknown[0]}", f"unknown key{near}")
+        when = _condition(where, value.get("when") or {})
+        if "values" in value:
+            return Choice(_choice_values(where, value["values"]), when)
+        return _range(where, value, when)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return Choice(_choice_values(where, value))
+    raise RequestError(
+        where,
+        f"a single value is no space, got {value!r}; set it with {path}={value}, or give a list or "
+        "{low:…,high:…}",
+    )
+
+
+def _choice_values(where: str, values: Any) -> tuple[Any, ...]:
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        raise RequestError(where, f"values must be a list, got {values!r}")
+    if not values:
+        raise RequestError(where, "is an empty list; give at least one value, or null to drop it")
+    distinct: list[Any] = []
+    for value in values:
+        if not any(value == seen and type(value) is type(seen) for seen in distinct):
+            distinct.append(value)
+    return tuple(distinct)
+
+
+def _range(where: str, value: Mapping[str, Any], when: Condition) -> Range:
+    for key in ("low", "high"):
+        number = value.get(key)
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise RequestError(f"{where}.{key}", f"must be a number, got {number!r}")
+        if not math.isfinite(number):
+            raise RequestError(f"{where}.{key}", f"must be finite, got {number}")
+    low, high, step = value["low"], value["high"], value.get("step")
+    log = value.get("log", False)
+    if not isinstance(log, bool):
+        raise RequestError(f"{where}.log", f"must be true or false, got {log!r}")
+    if low >= high:
+        raise RequestError(where, f"low must be below high, got low={low} and high={high}")
+    if log and low <= 0:
+        raise RequestError(where, f"a log range must start above 0, got low={low}")
+    if step is not None and (isinstance(step, bool) or not isinstance(step, int | float)):
+        raise RequestError(f"{where}.step", f"must be a number, got {step!r}")
+    if step is not None and not 0 < step <= high - low:
+        raise RequestError(f"{where}.step", f"must be in (0, {high - low}], got {step}")
+    if step is not None and log:
+        raise RequestError(where, "a range can't have both log and step")
+    if isinstance(step, float) and isinstance(low, int):
+        low, high = float(low), float(high)
+    return Range(low, high, log, step, when)
+
+
+def _condition(where: str, node: Any, prefix: str = "") -> dict[str, tuple[Any, ...]]:
+    if not isinstance(node, Mapping):
+        raise RequestError(f"{where}.when", f"must be a mapping of path to value, got {node!r}")
+    condition: dict[str, tuple[Any, ...]] = {}
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            condition |= _condition(where, value, f"{prefix}{key}.")
+        else:
+            values = value if isinstance(value, list | tuple) else (value,)
+            condition[f"{prefix}{key}"] = tuple(values)
+    return condition

@@ -1,0 +1,158 @@
+"""The epochs of one fit: order of rows, learning rate, early stopping."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from runner.config.schema import Training
+from runner.seeds import derive_seed
+from runner.training.session import Arrays, Session
+
+_PLATEAU_EPOCHS = 3
+_PLATEAU_FACTOR = 0.5
+
+
+class FitDivergedError(ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+@dataclass
+class TrainingState:
+    """A fit after some epochs; training goes on from here as if it had never stopped.
+
+    ``history`` maps loss and metric names to one value per epoch; ``best`` holds the weights of the
+    epoch with the lowest held-out loss, where early stopping is on.
+    """
+
+    weights: Arrays
+    optimizer: Arrays | None = None
+    history: dict[str, list[float]] = field(default_factory=dict)
+    best: Arrays | None = None
+    best_epoch: int = 0
+    stopped: bool = False
+
+    @property
+    def epoch(self) -> int:
+        return len(self.history.get("loss", ()))
+
+    @property
+    def final_weights(self) -> Arrays:
+        return self.weights if self.best is None else self.best
+
+
+def train(
+    session: Session,
+    data: tuple[Any, ...],
+    training: Training,
+    state: TrainingState,
+    *,
+    learning_rate: float | None,
+    horizon: int,
+    seed: int,
+) -> TrainingState:
+    """Train from `state` up to ``training.epochs`` epochs.
+
+    Everything random in an epoch depends on (seed, epoch) alone, so stopping after 3 epochs and
+    going on to 9 gives the same weights, to the last bit, as 9 at once.
+
+    Parameters
+    ----------
+    data
+        Arrays (x, y) or (x, y, sample_weight).
+    learning_rate
+        At the start; None keeps what the model was compiled with.
+    horizon
+        Epochs that a cosine schedule spans.
+
+    Raises
+    ------
+    FitDivergedError
+        When the loss is no longer finite.
+    """
+    stopping = training.early_stopping
+    training_rows, held_out_rows = _hold_out(data, training, seed)
+    tensors = _tensors(data, training_rows)
+    held_out = None if held_out_rows is None else _tensors(data, held_out_rows)
+    session.begin(state.weights, state.optimizer)
+    n_rows = len(tf.nest.flatten(tensors)[0])
+    while state.epoch < training.epochs and not state.stopped:
+        epoch = state.epoch
+        if learning_rate is not None:
+            session.model.optimizer.learning_rate = _rate(
+                training, learning_rate, horizon, state.history
+            )
+        order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(n_rows)
+        scores = session.run_epoch(
+            tensors, order, training.batch_size, derive_seed(seed, "layers", epoch)
+        )
+        if held_out is not None:
+            scores |= {f"val_{k}": v for k, v in session.evaluate(held_out).items()}
+        for name, value in scores.items():
+            state.history.setdefault(name, []).append(value)
+        if not math.isfinite(scores["loss"]):
+            raise FitDivergedError(f"the loss became {scores['loss']} in epoch {epoch + 1}")
+        if stopping.patience is not None:
+            _note_improvement(state, session, stopping.min_delta, stopping.patience)
+    state.weights = session.model.get_weights()
+    state.optimizer = session.optimizer_state
+    return state
+
+
+def _hold_out(
+    data: tuple[Any, ...], training: Training, seed: int
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    if training.early_stopping.patience is None:
+        return None, None
+    n_rows = len(data[1])
+    rows = np.random.default_rng(derive_seed(seed, "held out")).permutation(n_rows)
+    n_held_out = min(
+        max(1, round(n_rows * training.early_stopping.validation_fraction)), n_rows - 1
+    )
+    return np.sort(rows[n_held_out:]), np.sort(rows[:n_held_out])
+
+
+def _tensors(data: tuple[Any, ...], rows: np.ndarray | None) -> tuple[Any, ...]:
+    def convert(part: Any) -> Any:
+        return tf.convert_to_tensor(part if rows is None else part[rows])
+
+    tensors: tuple[Any, ...] = tf.nest.map_structure(convert, data)
+    return tensors
+
+
+def _rate(training: Training, start: float, horizon: int, history: dict[str, list[float]]) -> float:
+    """Learning rate of the next epoch."""
+    epoch = len(history.get("loss", ()))
+    if training.schedule == "cosine":
+        # Loshchilov & Hutter, 2016 (SGDR), one cycle.
+        return start * 0.5 * (1 + math.cos(math.pi * epoch / horizon))
+    if training.schedule == "plateau":
+        return start * _PLATEAU_FACTOR ** _n_plateaus(
+            history.get("val_loss") or history.get("loss", [])
+        )
+    return start
+
+
+def _n_plateaus(losses: list[float]) -> int:
+    """How often the loss has gone without improvement for a number of epochs in a row."""
+    best, stalled, plateaus = math.inf, 0, 0
+    for loss in losses:
+        stalled = 0 if loss < best else stalled + 1
+        best = min(best, loss)
+        if stalled == _PLATEAU_EPOCHS:
+            plateaus, stalled = plateaus + 1, 0
+    return plateaus
+
+
+def _note_improvement(
+    state: TrainingState, session: Session, min_delta: float, patience: int
+) -> None:
+    losses = state.history["val_loss"]
+    best_before = losses[state.best_epoch] if state.best is not None else math.inf
+    if losses[-1] < best_before - min_delta or state.best is None:
+        state.best, state.best_epoch = session.model.get_weights(), state.epoch - 1
+    state.stopped = state.epoch - 1 - state.best_epoch >= patience

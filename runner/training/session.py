@@ -1,0 +1,207 @@
+"""One compiled model with its traced graphs, used again by every fit of the same architecture."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from operator import itemgetter
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from runner.seeds import derive_seed
+
+Arrays = list[np.ndarray]
+# Rows predicted at a time; fixed, so that predictions do not depend on how they are asked for.
+_CHUNK_ROWS = 2048
+_KEPT_SESSIONS = 32
+
+
+class Predictor:
+    """A Keras model whose prediction runs as one graph, whatever the number of rows."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model = model
+        self._predict: Any = None
+
+    def predict(self, x: Any) -> np.ndarray:
+        """Predict all rows of `x` (an array, or nested arrays); shape (n, outputs)."""
+        if self._predict is None:
+            model = self.model
+            self._predict = tf.function(
+                lambda part: model(part, training=False),
+                input_signature=[tf.nest.map_structure(_any_rows, x)],
+                autograph=False,
+            )
+        return np.concatenate(
+            [
+                self._predict(tf.nest.map_structure(itemgetter(rows), x)).numpy()
+                for rows in _chunks(len(tf.nest.flatten(x)[0]))
+            ]
+        )
+
+
+class Session(Predictor):
+    """A compiled Keras model whose training and prediction run as whole graphs.
+
+    Nothing of one fit reaches the next: `begin` sets weights, optimizer state and metrics anew, and
+    `run_epoch` the random state.
+
+    Parameters
+    ----------
+    model
+        A compiled model, weights built.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__(model)
+        self._loaded: Arrays | None = None
+        model.optimizer.build(model.trainable_variables)
+        self._optimizer_start = [variable.numpy() for variable in model.optimizer.variables]
+        known = {id(weight) for weight in model.weights}
+        self._random_states = [
+            variable
+            for variable in model.variables
+            if id(variable) not in known and "seed_generator_state" in variable.name
+        ]
+        self._epochs: dict[int, Any] = {}
+        self._evaluations: dict[int, Any] = {}
+
+    def begin(self, weights: Arrays, optimizer_state: Arrays | None = None) -> None:
+        """Start or continue a fit from `weights`; without a state the optimizer starts afresh."""
+        self.load(weights)
+        self._loaded = None
+        state = self._optimizer_start if optimizer_state is None else optimizer_state
+        for variable, value in zip(self.model.optimizer.variables, state, strict=True):
+            variable.assign(value)
+
+    def load(self, weights: Arrays) -> None:
+        """Put a fit's weights into the model, unless they are there already."""
+        if self._loaded is not weights:
+            self.model.set_weights(weights)
+            self._loaded = weights
+
+    @property
+    def optimizer_state(self) -> Arrays:
+        return [variable.numpy() for variable in self.model.optimizer.variables]
+
+    def run_epoch(
+        self, data: tuple[Any, ...], order: np.ndarray, batch_size: int, seed: int
+    ) -> dict[str, float]:
+        """Train one epoch.
+
+        Parameters
+        ----------
+        data
+            Tensors (x, y) or (x, y, sample_weight), all rows; x and y may be nested.
+        order
+            Row numbers in the order in which they are visited, shape (n,).
+        batch_size
+            Rows per step; the last step takes what is left.
+        seed
+            Of everything random inside the model (dropout).
+
+        Returns
+        -------
+        dict
+            Mean loss and metrics over the epoch.
+        """
+        self._set_random_state(seed)
+        graph = self._epochs.get(len(data))
+        if graph is None:
+            graph = self._epochs[len(data)] = self._trace_epoch(data)
+        results = graph(data, tf.constant(order, tf.int32), tf.constant(batch_size, tf.int32))
+        return {name: float(value) for name, value in results.items()}
+
+    def _set_random_state(self, seed: int) -> None:
+        for index, state in enumerate(self._random_states):
+            state.assign([derive_seed(seed, "layer", index), 0])
+
+    def _trace_epoch(self, data: tuple[Any, ...]) -> Any:
+        model = self.model
+
+        def epoch(data: Any, order: Any, batch_size: Any) -> Any:
+            model.reset_metrics()
+            steps = (tf.shape(order)[0] + batch_size - 1) // batch_size
+
+            def step(index: Any) -> Any:
+                rows = order[index * batch_size : (index + 1) * batch_size]
+                batch = tf.nest.map_structure(lambda part: tf.gather(part, rows), data)
+                results = model.train_step(batch)
+                with tf.control_dependencies(tf.nest.flatten(results)):
+                    return (index + 1,)
+
+            tf.while_loop(lambda index: index < steps, step, (0,), parallel_iterations=1)
+            return model.get_metrics_result()
+
+        signature = [
+            tf.nest.map_structure(_any_rows, data),
+            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([], tf.int32),
+        ]
+        return tf.function(epoch, input_signature=signature, autograph=False)
+
+    def evaluate(self, data: tuple[Any, ...]) -> dict[str, float]:
+        """Mean loss and metrics over all rows of `data`, without training."""
+        graph = self._evaluations.get(len(data))
+        if graph is None:
+            graph = self._evaluations[len(data)] = tf.function(
+                lambda *rows: self.model.test_step(rows),
+                input_signature=[tf.nest.map_structure(_any_rows, part) for part in data],
+                autograph=False,
+            )
+        self.model.reset_metrics()
+        for rows in _chunks(len(tf.nest.flatten(data)[0])):
+            results = graph(*tf.nest.map_structure(itemgetter(rows), data))
+        return {name: float(value) for name, value in results.items()}
+
+
+class KerasSession(Session):
+    """The same, through Keras's own ``fit``, ``evaluate`` and ``predict``."""
+
+    def run_epoch(
+        self, data: tuple[Any, ...], order: np.ndarray, batch_size: int, seed: int
+    ) -> dict[str, float]:
+        self._set_random_state(seed)
+        x, y, *weight = tf.nest.map_structure(lambda part: tf.gather(part, order), data)
+        history = self.model.fit(
+            x, y, batch_size, sample_weight=weight[0] if weight else None, shuffle=False, verbose=0
+        )
+        return {name: float(values[-1]) for name, values in history.history.items()}
+
+    def evaluate(self, data: tuple[Any, ...]) -> dict[str, float]:
+        x, y, *weight = data
+        results: dict[str, float] = self.model.evaluate(
+            x, y, sample_weight=weight[0] if weight else None, verbose=0, return_dict=True
+        )
+        return results
+
+    def predict(self, x: Any) -> np.ndarray:
+        prediction: np.ndarray = self.model.predict(x, verbose=0)
+        return prediction
+
+
+def _chunks(n_rows: int) -> Iterator[slice]:
+    return (slice(start, start + _CHUNK_ROWS) for start in range(0, n_rows, _CHUNK_ROWS))
+
+
+def _any_rows(part: Any) -> Any:
+    return tf.TensorSpec([None, *part.shape[1:]], part.dtype)
+
+
+_sessions: OrderedDict[Hashable, Session] = OrderedDict()
+
+
+def session_for(key: Hashable, build: Callable[[], Session]) -> Session:
+    """Return the process's session of this architecture, built on first use.
+
+    The least recently used sessions are dropped beyond a fixed number.
+    """
+    if key not in _sessions:
+        _sessions[key] = build()
+    _sessions.move_to_end(key)
+    while len(_sessions) > _KEPT_SESSIONS:
+        _sessions.popitem(last=False)
+    return _sessions[key]
