@@ -165,7 +165,7 @@ def _as_numbers(column: pd.Series) -> pd.Series:
     dtype = column.dtype
     if isinstance(dtype, np.dtype) and dtype.kind in "iuf":
         return column.astype(_float_type(dtype)) if dtype.kind == "f" else column
-    values = column.astype(object)
+    values = column.astype(object).where(column.notna(), np.nan)
     numbers = values.map(as_float, na_action="ignore").astype(float)
     exact = _kind(column) == "integer" and column.notna().all() and not np.isinf(numbers).any()
     # Integers of a pandas type without missing values stay integers where 64 bits hold them.

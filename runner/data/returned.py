@@ -75,7 +75,7 @@ def _features(X: Any) -> Features:
     if sparse.issparse(X):
         raise RequestError("data", "X is a sparse matrix; return X.toarray()")
     try:
-        if isinstance(X, np.ma.MaskedArray):
+        if np.ma.isMaskedArray(X):
             return np.asarray(np.ma.filled(np.ma.asarray(X, dtype=float), np.nan))
         return np.asarray(X)
     except ValueError as error:  # rows of unequal length
@@ -84,7 +84,7 @@ def _features(X: Any) -> Features:
 
 def _one_label_each(X: Features, y: Any) -> Array:
     if X.ndim == 0:
-        raise RequestError("data", f"X is a single {type(X.item()).__name__}, not rows")
+        raise RequestError("data", "X is a single value, not rows")
     if len(X) == 0:
         raise RequestError("data", "there are no rows")
     target = clean_target(y)

@@ -56,8 +56,8 @@ def clean_target(y: Any) -> Array:
 def task_of(y: Array, asked: Literal["auto", "classification", "regression"]) -> Task:
     """Return the task, inferred from a clean target when `asked` is ``auto``.
 
-    Text and booleans are classes. Numbers are classes when all are whole and at most
-    `MAX_INFERRED_CLASSES` differ; anything else is regression.
+    Text and booleans are classes. Numbers are classes when all are whole, at most
+    `MAX_INFERRED_CLASSES` differ and each occurs twice on average; anything else is regression.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def task_of(y: Array, asked: Literal["auto", "classification", "regression"]) ->
         raise RequestError("data.task", f"classification is impossible: {example}; use regression")
     if asked != "auto":
         return asked
-    few = not numeric or len(np.unique(y)) <= MAX_INFERRED_CLASSES
+    few = not numeric or len(np.unique(y)) <= min(MAX_INFERRED_CLASSES, len(y) / 2)
     return "classification" if whole and few else "regression"
 
 
@@ -87,7 +87,7 @@ def _one_column(y: Any) -> pd.Series:
             raise RequestError("data.target", f"has {y.shape[1]} columns; one is needed")
         return y.iloc[:, 0].reset_index(drop=True)
     try:
-        array = _filled(y) if isinstance(y, np.ma.MaskedArray) else np.asarray(y)
+        array = _as_array(y)
     except ValueError as error:  # a list of lists of unequal length
         raise RequestError("data.target", f"is not an array: {error}") from error
     if array.ndim == 2 and array.shape[1] == 1:
@@ -98,8 +98,12 @@ def _one_column(y: Any) -> pd.Series:
     return pd.Series(array)
 
 
-def _filled(y: np.ma.MaskedArray) -> Array:
-    return np.asarray(np.ma.filled(np.ma.asarray(y, dtype=object), np.nan))
+def _as_array(y: Any) -> Array:
+    if np.ma.isMaskedArray(y):
+        return np.asarray(np.ma.filled(np.ma.asarray(y, dtype=object), np.nan))
+    array = np.asarray(y)
+    # NumPy turns the rest of a list with text into text too: 1 into "1", NaN into "nan".
+    return array if hasattr(y, "dtype") or array.dtype.kind != "U" else np.asarray(y, dtype=object)
 
 
 def _finite_numbers(column: pd.Series) -> Array:

@@ -90,12 +90,14 @@ class ConfigEstimator(BaseEstimator):
         return {**own, **self.leaves()} if deep else own
 
     def set_params(self, **params: Any) -> Self:
-        leaves = self.leaves() if any("." in name for name in params) else {}
-        unknown = [name for name in params if "." in name and name not in leaves]
-        if unknown:
-            raise ValueError(f"{type(self).__name__} has no parameter {unknown[0]!r}")
+        own = {name: value for name, value in params.items() if "." not in name}
         values = {name: value for name, value in params.items() if "." in name}
-        super().set_params(**{name: value for name, value in params.items() if "." not in name})
+        known = {*self._get_param_names(), *(self.leaves() if values else ())}
+        for name in params:
+            if name not in known:
+                raise ValueError(f"{type(self).__name__} has no parameter {name!r}")
+        for name, value in own.items():
+            setattr(self, name, value)
         if values:
             self.config = replaced(self._complete_config(), values)
         return self
@@ -143,7 +145,7 @@ class ConfigEstimator(BaseEstimator):
         """
         started = time.perf_counter()
         X, y = self._checked(X, y)
-        self.fold_ = fingerprint(X, y)
+        self.fold_ = fingerprint(_numbers(X), y)
         try:
             self._fit(X, y, sample_weight)
         except Exception as error:
@@ -218,8 +220,10 @@ class ConfigEstimator(BaseEstimator):
         return y
 
     def _finite(self) -> bool | str:
-        kind = (self.config or {}).get("preprocess", {}).get("name", "auto")
-        return "allow-nan" if kind != "none" else True
+        """What scikit-learn's validation lets pass: missing values, where they are filled."""
+        config = self.config if isinstance(self.config, Mapping) else {}
+        kind = config.get("preprocess", {}).get("name", "auto")
+        return True if kind == "none" else "allow-nan"
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -255,6 +259,13 @@ class ConfigEstimator(BaseEstimator):
     def history_(self) -> dict[str, list[float]]:
         """Per-epoch curves of a network; empty for other models."""
         return dict(getattr(self.model_, "history_", {}))
+
+
+def _numbers(X: Any) -> Any:
+    """The values of an all-numeric frame: how numbers are held does not change a fit."""
+    if isinstance(X, pd.DataFrame) and all(map(pd.api.types.is_numeric_dtype, X.dtypes)):
+        return X.to_numpy()
+    return X
 
 
 def _transform(preprocessor: Any, X: Any, fit: bool = False) -> np.ndarray:

@@ -101,9 +101,16 @@ def read_trials(path: Path) -> pd.DataFrame:
         cells = pd.read_csv(path, dtype=str, keep_default_na=False)
         readers = _readers(cells)
         columns = {name: [read(cell) for cell in cells[name]] for name, read in readers.items()}
+        params = set(searched_paths(cells))
     except (OSError, ValueError) as error:
         raise RequestError(None, f"{path} is not a readable table of trials: {error}") from error
-    return pd.DataFrame(columns).astype(dict.fromkeys(searched_paths(cells), object))
+    # A type guessed by pandas would turn None into NaN, and 1 into 1.0 beside a missing cell.
+    return pd.DataFrame(
+        {
+            name: pd.Series(values, dtype=object) if name in params else values
+            for name, values in columns.items()
+        }
+    )
 
 
 def searched_paths(table: pd.DataFrame) -> list[str]:
@@ -132,17 +139,22 @@ def _float(cell: str) -> float:
 
 
 def _param_columns(cv_results: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Searched values by config path; scikit-learn masks what a candidate doesn't have."""
+    """Searched values by config path."""
     return {
         key.removeprefix(_PARAM): [
             MISSING if hidden else _python(value)
-            for value, hidden in zip(
-                np.ma.getdata(values), np.ma.getmaskarray(np.ma.asarray(values)), strict=True
-            )
+            for value, hidden in zip(np.ma.getdata(values), _mask(values), strict=True)
         ]
         for key, values in cv_results.items()
         if key.startswith(_PARAM)
     }
+
+
+def _mask(values: Any) -> list[bool]:
+    """Where a candidate lacks the parameter; scikit-learn masks those."""
+    if isinstance(values, np.ma.MaskedArray):
+        return [bool(hidden) for hidden in np.ma.getmaskarray(values)]
+    return [False] * len(values)
 
 
 def _python(value: Any) -> Any:

@@ -112,7 +112,19 @@ class Space:
             if holds:
                 kept[path] = replace(dimension, when=open_conditions)
         settled = Space(kept)
+        settled._refuse_circles()
         return settled if len(kept) == len(self) else settled.settle(fixed)
+
+    def _refuse_circles(self) -> None:
+        def follow(path: str, above: tuple[str, ...]) -> None:
+            if path in above:
+                circle = " → ".join((*above[above.index(path) :], path))
+                raise RequestError(f"space.{path}.when", f"conditions form a circle: {circle}")
+            for other in self.dimensions[path].when:
+                follow(other, (*above, path))
+
+        for path in self.dimensions:
+            follow(path, ())
 
     def branches(self) -> list[dict[str, Dimension]]:
         """Split into spaces without conditions, one for each value of the choices they rest on."""

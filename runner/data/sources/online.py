@@ -11,6 +11,9 @@ from sklearn.datasets import fetch_california_housing, fetch_openml
 from runner.data.sources.tables import table
 from runner.errors import RequestError
 
+_RETRIES: dict[str, Any] = {"n_retries": 1, "delay": 0.5}
+"""Being offline should show within seconds."""
+
 
 def california_housing(path: str | None = None) -> tuple[pd.DataFrame, pd.Series]:
     """Load Californian districts: (20640, 8) numbers, median house value in 100 000 dollars.
@@ -31,8 +34,8 @@ def california_housing(path: str | None = None) -> tuple[pd.DataFrame, pd.Series
     if path is not None:
         return table(path, target="MedHouseVal")
     try:
-        with warnings.catch_warnings(action="ignore"):  # a line for each retry
-            bunch = fetch_california_housing(as_frame=True)
+        with warnings.catch_warnings(action="ignore"):  # one for each retry
+            bunch = fetch_california_housing(as_frame=True, **_RETRIES)
     except OSError as error:
         advice = "offline, give data.path=FILE.csv with a column MedHouseVal"
         problem = f"could not download california_housing ({error}); {advice}"
@@ -78,9 +81,11 @@ def _fetch(
         {"data_id": data_id} if dataset is None else {"name": dataset, "version": version}
     )
     try:
-        with warnings.catch_warnings(action="ignore"):  # a line for each retry
+        with warnings.catch_warnings(action="ignore"):  # one for each retry
             column = target or "default-target"
-            bunch = fetch_openml(**which, target_column=column, as_frame=True, parser="auto")
+            bunch = fetch_openml(
+                **which, target_column=column, as_frame=True, parser="auto", **_RETRIES
+            )
     except OSError as error:
         problem = f"could not download '{shown}' from openml.org ({error}); it needs network access"
         raise RequestError("data.dataset", problem) from error
