@@ -97,7 +97,7 @@ def test_result_of_a_real_run_reads_back(run, digits_run):
 def test_result_has_the_fields_of_the_contract_with_the_schema_first(run, digits_run):
     run.write_result(digits_run.result)
     record = json.loads(run.result.read_text())
-    assert list(record)[0] == "schema"
+    assert next(iter(record)) == "schema"
     assert record["schema"] == 1
     assert set(record) >= {
         *("status", "task", "name", "data", "seed", "scoring", "overrides", "baseline", "best"),

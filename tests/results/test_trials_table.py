@@ -171,7 +171,7 @@ cell = (
 
 @given(st.lists(st.tuples(score, score, cell, cell), min_size=1, max_size=6))
 @settings(
-    max_examples=150,
+    max_examples=80,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
