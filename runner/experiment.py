@@ -8,12 +8,14 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
+from sklearn.utils import _safe_indexing
 
 from runner.compute import choose_n_jobs
 from runner.config.overrides import to_override
@@ -103,8 +105,10 @@ def _run(
     estimator = clone(experiment.estimator).set_params(record=str(directory.record))
     scorer = FoldScorer(experiment.scoring)
     n_candidates, n_fits = planned_fits(experiment)
-    n_jobs = choose_n_jobs(experiment.config.compute, n_fits)
     logger.info("%d candidates × %d folds", n_candidates, experiment.n_splits)
+    n_jobs = choose_n_jobs(
+        experiment.config.compute, n_fits, experiment.is_network, partial(_fit_s, experiment)
+    )
 
     with progress(directory.record, n_fits, experiment.n_splits, experiment.scoring.refit):
         search_started = time.perf_counter()
@@ -158,6 +162,24 @@ def planned_fits(experiment: Experiment) -> tuple[int, int]:
             n_candidates = n_evaluations = min(n_candidates, experiment.space.grid_size())
     n_baseline = 1 if experiment.searches else 0
     return n_candidates, (n_evaluations + n_baseline) * experiment.n_splits
+
+
+def _fit_s(experiment: Experiment) -> float:
+    """Measure how long the config as it is takes to fit on one fold, in seconds."""
+    data = experiment.data
+    rows, _ = next(experiment.splitter.split(data.X_train, data.y_train, data.groups_train))
+    X, y = _safe_indexing(data.X_train, rows), data.y_train[rows]
+    estimator = clone(experiment.estimator)
+    epochs = 1
+    try:
+        if experiment.is_network:
+            # The first fit of an architecture compiles it; one epoch more tells what epochs cost.
+            epochs = experiment.config.training.epochs
+            estimator.set_params(**{"training.epochs": 1}).fit(X, y)
+        return float(estimator.fit(X, y).fit_s_ * epochs)
+    except Exception as error:  # noqa: BLE001 - the same fit will fail again where it is recorded
+        logger.debug("the fit to measure failed: %s", error)
+        return 0.0
 
 
 # Search -------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 _CHUNK_BYTES = 2**20
 _DATE = r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})(?:[T ]\d{1,2}:\d{2}.*)?"
+_GAPS = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
 _INTEGER = r"\s*[+-]?\d+\s*"
 
 
@@ -137,6 +138,8 @@ def _with_better_type(column: pd.Series) -> pd.Series:
     """Recognize what pandas leaves as text: dates, and integers beyond 64 bits."""
     if not pd.api.types.is_string_dtype(column):
         return column
+    # pandas overlooks gaps where it gives up on integers.
+    column = column.mask(column.isin(_GAPS))
     values = column.dropna().astype(str)
     if values.empty:
         return column

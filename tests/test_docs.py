@@ -1,0 +1,81 @@
+"""The commands in README and docs run as they stand there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from command import ROOT, run_command
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+OWN_PARTS = ROOT / "docs" / "own-parts.md"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> list[str]:
+    lines = "".join(blocks(page, "sh")).splitlines()
+    return [line for line in lines if line.startswith("runner ")]
+
+
+ANYWHERE = [
+    pytest.param(line, id=f"{page.name}: {line[:60]}")
+    for page in PAGES
+    if page != OWN_PARTS
+    for line in commands(page)
+]
+
+
+def runs(line: str, cwd: Path) -> None:
+    program, *arguments = shlex.split(line)
+    assert program == "runner"
+    done = run_command(*arguments, cwd=cwd)
+    assert done.code == 0, done.err
+    assert list(cwd.glob("outputs/*/*/*/**/result.json"))
+
+
+def test_there_are_commands_to_run() -> None:
+    assert len(ANYWHERE) >= 10
+    assert len(commands(OWN_PARTS)) >= 2
+
+
+@pytest.mark.parametrize("line", ANYWHERE)
+def test_command(line: str, folder: Path) -> None:
+    runs(line, folder)
+
+
+def test_own_parts_as_the_page_shows_them(folder: Path) -> None:
+    (settings,) = blocks(OWN_PARTS, "toml")
+    data_yaml, model_yaml, space_yaml = blocks(OWN_PARTS, "yaml")
+    data_function, factory = blocks(OWN_PARTS, "python")
+    (folder / "pyproject.toml").write_text(settings)
+    (folder / "my_models.py").write_text(f"import numpy as np\n\n\n{data_function}\n\n{factory}")
+    for group, option, text in (
+        ("data", "wells", data_yaml),
+        ("model", "resnet_mini", model_yaml),
+        ("space", "resnet_mini", space_yaml),
+    ):
+        (folder / "conf" / group).mkdir(parents=True)
+        (folder / "conf" / group / f"{option}.yaml").write_text(text)
+    for line in commands(OWN_PARTS):
+        runs(line, folder)
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_makefile_targets_in_the_docs_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"^    make ([a-z-]+)", page.read_text(), re.MULTILINE):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{page.name}: {target}"
+
+

@@ -1,0 +1,45 @@
+"""The wheel carries all that a run needs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command import ROOT, run_command
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which nothing but the wheel was unpacked."""
+    built, target = tmp_path_factory.mktemp("dist"), tmp_path_factory.mktemp("site")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(built)]
+    subprocess.run([*build, str(ROOT)], check=True, capture_output=True)
+    (wheel,) = built.glob("*.whl")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+    subprocess.run([*install, str(target), str(wheel)], check=True, capture_output=True)
+    return target
+
+
+def test_wheel_runs_from_an_empty_folder(installed: Path, folder: Path) -> None:
+    # Ahead of the checkout that this environment has installed for editing.
+    code = f"import sys; sys.path.insert(0, {str(installed)!r}); import runner.__main__ as m; m.main()"
+    done = run_command(
+        *("data=wine", "model=logistic_regression", "search.n_iter=2"),
+        cwd=folder,
+        program=(sys.executable, "-c", code),
+        env={"PYTHONSAFEPATH": "1"},
+    )
+    assert done.code == 0, done.err
+    assert done.result["status"] == "completed"
+    where = subprocess.run(
+        [sys.executable, "-c", "import runner.config.compose as c; print(c.built_in_conf())"],
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert where.stdout.strip() == str(installed / "runner" / "conf")
