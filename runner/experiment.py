@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import shutil
 import time
 import warnings
 from collections.abc import Mapping
@@ -122,6 +123,7 @@ def _run(
     write_trials(trials, directory.trials)
     _log_failures(directory)
     best_cv = _best(experiment, trials, baseline_cv)
+    shutil.rmtree(directory.states, ignore_errors=True)
 
     refit_started = time.perf_counter()
     best = _judge(experiment, best_cv)
@@ -213,9 +215,15 @@ def _search(
     n_jobs: int,
     directory: RunDirectory,
 ) -> Any:
-    if experiment.is_network and experiment.config.search.arguments.get("resource"):
-        # The last rung is the configured number of epochs: schedules span that in every rung.
-        estimator = clone(estimator).set_params(horizon=experiment.config.training.epochs)
+    config = experiment.config
+    if config.search.arguments.get("resource") == "training.epochs":
+        # The last rung is the configured number of epochs: schedules span that in every rung, and
+        # each rung goes on where the one before it stopped.
+        estimator = clone(estimator).set_params(
+            horizon=config.training.epochs,
+            states=str(directory.states),
+            cache_mb=config.compute.cache_mb,
+        )
     search = experiment.make_search(estimator, scorer, n_jobs)
     try:
         return _fit(search, experiment)

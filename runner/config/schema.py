@@ -92,6 +92,7 @@ class Compute(Section):
 
     n_jobs: Literal["auto"] | int = "auto"
     threads: PositiveInt = 1
+    cache_mb: PositiveFloat = 1000.0
 
 
 class ExperimentConfig(Section):

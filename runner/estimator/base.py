@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -21,7 +22,7 @@ from runner.config.targets import allowed_targets, parameters, resolve
 from runner.data.dataset import Task
 from runner.data.fingerprint import fingerprint
 from runner.estimator.preprocessing import make_preprocessor
-from runner.search.record import FitEntry, FitRecord
+from runner.search.record import FitEntry, FitRecord, candidate_id
 from runner.seeds import derive_seed
 from runner.training.runtime import start_tensorflow
 
@@ -62,6 +63,11 @@ class ConfigEstimator(BaseEstimator):
         pyproject.toml.
     record
         File to which failed fits are written (finished ones are written with their scores).
+    states
+        Folder in which networks store how far they were trained, so that a fit of the same
+        candidate and rows with more epochs goes on from there; None always starts anew.
+    cache_mb
+        Bound on that folder, in megabytes; the oldest states are dropped first.
     """
 
     task: Task
@@ -75,6 +81,8 @@ class ConfigEstimator(BaseEstimator):
         threads: int = 1,
         allow: tuple[str, ...] | None = None,
         record: str | None = None,
+        states: str | None = None,
+        cache_mb: float = 1000.0,
     ) -> None:
         self.config = config
         self.seed = seed
@@ -82,6 +90,8 @@ class ConfigEstimator(BaseEstimator):
         self.threads = threads
         self.allow = allow
         self.record = record
+        self.states = states
+        self.cache_mb = cache_mb
 
     # Hyper-parameters ---------------------------------------------------------------------------
 
@@ -177,9 +187,12 @@ class ConfigEstimator(BaseEstimator):
         # Imported late: this is where TensorFlow comes in.
         start_tensorflow(self.threads)
         from runner.estimator.network import make_network
+        from runner.training.states import StateStore
 
         arguments = {key: value for key, value in config["model"].items() if key != "_target_"}
         training = Training.model_validate(config["training"])
+        horizon = self.horizon or training.epochs
+        states = None if self.states is None else StateStore(Path(self.states), self.cache_mb)
         return make_network(
             self.task,
             factory,
@@ -187,8 +200,15 @@ class ConfigEstimator(BaseEstimator):
             Optimizer.model_validate(config["optimizer"]),
             training,
             seed=seed,
-            horizon=self.horizon or training.epochs,
+            horizon=horizon,
+            states=states,
+            state_key=self._state_key(horizon),
         )
+
+    def _state_key(self, horizon: int) -> str:
+        """Name all that decides the course of training, but not how long it goes on."""
+        leaves = {k: v for k, v in self.leaves().items() if k != "training.epochs"}
+        return candidate_id({**leaves, "seed": self.seed, "fold": self.fold_, "horizon": horizon})
 
     def _learner(self, target: Any, model: Mapping[str, Any], fold: str) -> Any:
         arguments = self._built({key: v for key, v in model.items() if key != "_target_"})

@@ -23,6 +23,7 @@ from runner.training.loop import TrainingState, train
 from runner.training.optimizers import fused, make_optimizer
 from runner.training.runtime import seeded
 from runner.training.session import KerasSession, Session, session_for
+from runner.training.states import StateStore
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ def make_network(
     *,
     seed: int,
     horizon: int,
+    states: StateStore | None = None,
+    state_key: str = "",
 ) -> Any:
     """Wrap a model factory as a scikeras estimator that trains on whole-epoch graphs.
 
@@ -49,6 +52,8 @@ def make_network(
         Of weights, row order and layers.
     horizon
         Epochs that a learning-rate schedule spans.
+    states
+        Where training is continued from and stored; `state_key` names all that decides its course.
     """
     wrapper = NetworkClassifier if task == "classification" else NetworkRegressor
     return wrapper(
@@ -58,6 +63,8 @@ def make_network(
         training=training,
         horizon=horizon,
         random_state=seed,
+        states=states,
+        state_key=state_key,
     )
 
 
@@ -121,7 +128,9 @@ class _Network:
         self: Any, X: np.ndarray, y: np.ndarray, sample_weight: Any, **_: Any
     ) -> None:
         session = self._session()
-        state = TrainingState(weights=self._initial_weights)
+        state = None
+        if self.states is not None:
+            state = self.states.load(self.state_key, at_most=self.training.epochs)
         parts = [np.asarray(X, np.float32), self._targets(session.model, y)]
         if sample_weight is not None:
             parts.append(np.asarray(sample_weight, np.float32))
@@ -129,11 +138,13 @@ class _Network:
             session,
             tuple(parts),
             self.training,
-            state,
+            state or TrainingState(weights=self._initial_weights),
             learning_rate=None if self._comes_compiled else self.optimizer_config.learning_rate,
             horizon=self.horizon,
             seed=self.random_state,
         )
+        if self.states is not None:
+            self.states.save(self.state_key, state)
         self.history_ = state.history
         self.weights_ = state.final_weights
         del self._initial_weights, self.model_

@@ -50,6 +50,11 @@ class RunDirectory:
         return self.path / "fits.jsonl"
 
     @property
+    def states(self) -> Path:
+        """States of training that may be continued; gone when the run is complete."""
+        return self.path / "states"
+
+    @property
     def result(self) -> Path:
         """The record that tools read; its presence says that the run has ended."""
         return self.path / "result.json"
