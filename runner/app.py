@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
@@ -16,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from runner.command_line import CommandLine, parse_arguments
 from runner.config.compose import (
     CONFIG_NAME,
     built_in_conf,
@@ -23,7 +23,6 @@ from runner.config.compose import (
     parse_config,
     register,
 )
-from runner.config.overrides import protect_space
 from runner.errors import ExperimentError, RequestError
 
 logger = logging.getLogger(__name__)
@@ -38,40 +37,23 @@ def run_app(arguments: Sequence[str]) -> int:
     A request that can't be run is refused in one line, before TensorFlow is imported and before a
     run directory exists.
     """
-    options, passed_on = _options().parse_known_args(arguments)
-    overrides = [*options.overrides, *(["log_level=warning"] if options.quiet else [])]
-    # What else starts with a dash is Hydra's: --cfg, --info, --help, --shell-completion, …
-    asks_hydra = any(argument.startswith("-") for argument in passed_on)
     try:
-        overrides = protect_space(overrides)
+        request = parse_arguments(arguments)
         register()
-        if not options.multirun and not asks_hydra:
-            _check(overrides, options.config_name, options.config_dir)
-        elif "--cfg" in passed_on or "-c" in passed_on:
-            compose_config(overrides, options.config_name, options.config_dir)
+        if request.runs_one_job:
+            _check(request)
+        elif not request.asks_for_help and not request.is_sweep:
+            compose_config(request.overrides, request.config_name, request.config_dir)
     except RequestError as error:
         print(f"runner: {error}", file=sys.stderr)  # noqa: T201
         return REFUSED
-    flags = ["--config-name", options.config_name]
-    flags += ["--config-dir", options.config_dir] if options.config_dir else []
-    flags += ["--multirun"] if options.multirun else []
-    sys.argv = [sys.argv[0], *flags, *passed_on, *overrides]
+    sys.argv = [sys.argv[0], *request.for_hydra()]
     hydra.main(config_path=str(built_in_conf()), config_name=CONFIG_NAME)(_job)()
     return _exit_code
 
 
-def _options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("overrides", nargs="*")
-    parser.add_argument("-m", "--multirun", action="store_true")
-    parser.add_argument("-cn", "--config-name", default=CONFIG_NAME)
-    parser.add_argument("-cd", "--config-dir")
-    parser.add_argument("-q", "--quiet", action="store_true")
-    return parser
-
-
-def _check(overrides: list[str], config_name: str, config_dir: str | None) -> None:
-    composed = compose_config(overrides, config_name, config_dir)
+def _check(request: CommandLine) -> None:
+    composed = compose_config(request.overrides, request.config_name, request.config_dir)
     config = parse_config(composed)
     # The folder's name refers to Hydra's own config, as it will in the job.
     HydraConfig.instance().set_config(composed)
@@ -79,7 +61,13 @@ def _check(overrides: list[str], config_name: str, config_dir: str | None) -> No
     # Only now: it imports scikit-learn, which a misspelt key need not wait for.
     from runner.preparation import prepare
 
-    prepare(config)
+    # What it has to say is said again in the job, where it reaches run.log.
+    silence = logging.NullHandler()
+    logging.getLogger().addHandler(silence)
+    try:
+        prepare(config)
+    finally:
+        logging.getLogger().removeHandler(silence)
 
 
 def _check_run_dir(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,14 @@ from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.utils._param_validation import InvalidParameterError
 
 from runner.config.overrides import mentioned_in_space, pinned_paths
-from runner.config.schema import ExperimentConfig, Optimizer, Preprocess, Training
+from runner.config.schema import (
+    Data,
+    ExperimentConfig,
+    Optimizer,
+    Preprocess,
+    Training,
+    optimizers_with,
+)
 from runner.config.targets import (
     allowed_targets,
     check_arguments,
@@ -22,7 +30,7 @@ from runner.config.targets import (
     parameters,
     resolve,
 )
-from runner.data.dataset import Dataset
+from runner.data.dataset import DataOptions, Dataset
 from runner.data.load import load_dataset
 from runner.errors import RequestError, did_you_mean, listing
 from runner.estimator.base import (
@@ -44,14 +52,6 @@ from runner.search.scoring import Scoring
 from runner.search.space import Choice, Space
 
 logger = logging.getLogger(__name__)
-
-# Arguments that each optimizer takes, beside learning_rate, weight_decay, epsilon and clipnorm.
-_OPTIMIZER_ARGUMENTS = {
-    "adam": {"beta_1", "beta_2"},
-    "adamw": {"beta_1", "beta_2"},
-    "sgd": {"momentum", "nesterov"},
-    "rmsprop": {"rho", "momentum"},
-}
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Experiment:
             estimator,
             self.space,
             scoring=scorer,
-            refit=self.scoring.refit,
+            rank_by=self.scoring.refit if len(self.scoring.names) > 1 else "score",
             cv=self.splitter,
             n_jobs=n_jobs,
             seed=self.config.seed,
@@ -133,15 +133,33 @@ def _load(config: ExperimentConfig, allow: Sequence[str]) -> Dataset:
     source = config.data.source
     target = resolve("data._target_", source.get("_target_"), allow)
     arguments = _without_target(source)
-    check_arguments("data", target, arguments)
+    check_arguments("data", target, arguments, also=set(Data.model_fields) - {"source"})
     options = config.data.options(default_name=config.choices.get("data", "data"))
-    return _load_once(target, tuple(sorted(arguments.items(), key=str)), options)
+    data, said = _load_once(target, json.dumps(arguments, sort_keys=True, default=repr), options)
+    for record in said:
+        logging.getLogger(record.name).handle(record)
+    return data
 
 
 @lru_cache(maxsize=2)
-def _load_once(target: Any, arguments: Any, options: Any) -> Dataset:
-    """Load a data set once for its check and its run, and for following jobs of a sweep."""
-    return load_dataset(partial(target, **dict(arguments)), options)
+def _load_once(
+    target: Any, arguments: str, options: DataOptions
+) -> tuple[Dataset, list[logging.LogRecord]]:
+    """Load a data set once for its check and its run, and for following jobs of a sweep.
+
+    What loading says is kept too, so that each of them can say it.
+    """
+    said: list[logging.LogRecord] = []
+    listener = logging.Handler()
+    listener.addFilter(lambda record: bool(said.append(record)))
+    package = logging.getLogger("runner.data")
+    package.addHandler(listener)
+    package.propagate = False
+    try:
+        return load_dataset(partial(target, **json.loads(arguments)), options), said
+    finally:
+        package.removeHandler(listener)
+        package.propagate = True
 
 
 # Model --------------------------------------------------------------------------------------------
@@ -176,12 +194,31 @@ def _estimator(config: ExperimentConfig, data: Dataset, allow: tuple[str, ...]) 
 def _check_optimizer(config: ExperimentConfig) -> None:
     optimizer = config.optimizer
     searched = "name" in (config.space.get("optimizer") or {})
-    specific = set().union(*_OPTIMIZER_ARGUMENTS.values()) - _OPTIMIZER_ARGUMENTS[optimizer.name]
-    for name in sorted(specific):
-        if getattr(optimizer, name) is not None and not searched:
-            having = [o for o, arguments in _OPTIMIZER_ARGUMENTS.items() if name in arguments]
+    for name in Optimizer.model_fields:
+        if getattr(optimizer, name) is not None and not searched and not optimizer.has(name):
             raise RequestError(
-                f"optimizer.{name}", f"{optimizer.name} has none; it belongs to {listing(having)}"
+                f"optimizer.{name}",
+                f"{optimizer.name} has none; it belongs to {listing(optimizers_with(name))}",
+            )
+
+
+def _check_searched_optimizer(space: Space, fixed: str) -> None:
+    """Refuse to search an argument for an optimizer that lacks it."""
+    choice = space.dimensions.get("optimizer.name", Choice((fixed,)))
+    assert isinstance(choice, Choice)
+    for path, dimension in space.dimensions.items():
+        section, _, name = path.partition(".")
+        if section != "optimizer":
+            continue
+        having = optimizers_with(name)
+        lacking = [
+            o for o in dimension.when.get("optimizer.name", choice.values) if o not in having
+        ]
+        if lacking:
+            condition = "when:{optimizer.name:" + having[0] + "}"
+            raise RequestError(
+                f"space.{path}",
+                f"{lacking[0]} has none; it belongs to {listing(having)}: add {condition}",
             )
 
 
@@ -195,7 +232,12 @@ def _check_learner(name: str, target: Any, arguments: Mapping[str, Any], data: D
         raise RequestError("model", str(error).splitlines()[0]) from None
     fits = is_classifier if data.task == "classification" else is_regressor
     if not fits(learner):
-        other = "classifier" if is_classifier(learner) else "regressor"
+        kinds = {"classifier": is_classifier(learner), "regressor": is_regressor(learner)}
+        other = next((word for word, is_one in kinds.items() if is_one), None)
+        if other is None or not hasattr(learner, "predict"):
+            raise RequestError(
+                "model._target_", f"'{target.__name__}' is neither a classifier nor a regressor"
+            )
         raise RequestError(
             "model", f"'{name}' is a {other}, but the task is {data.task} (data={data.name})"
         )
@@ -228,6 +270,7 @@ def _settled_space(
     space = space.without(pinned)
     _check_values(config, space, estimator, allow)
     space = space.settle(leaves)
+    _check_searched_optimizer(space, config.optimizer.name)
     resource = config.search.arguments.get("resource")
     if searches and resource in space.dimensions:
         logger.info("%s is what halving grows, so it is not searched", resource)

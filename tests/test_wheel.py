@@ -25,7 +25,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wheel_runs_from_an_empty_folder(installed: Path, folder: Path) -> None:
     # Ahead of the checkout that this environment has installed for editing.
-    code = f"import sys; sys.path.insert(0, {str(installed)!r}); import runner.__main__ as m; m.main()"
+    code = (
+        f"import sys; sys.path.insert(0, {str(installed)!r}); import runner.__main__ as m; m.main()"
+    )
     done = run_command(
         *("data=wine", "model=logistic_regression", "search.n_iter=2"),
         cwd=folder,

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import runner
-from runner.config.overrides import parse_override
+from runner.config.overrides import is_searchable, parse_override
 from runner.config.schema import ExperimentConfig
 from runner.errors import RequestError, did_you_mean, listing
 
@@ -29,6 +29,7 @@ CONFIG_NAME = "runner"
 # Two runs started in the same second must not share a folder.
 _RUN_ID = os.urandom(3).hex()
 # Parts whose keys follow from what was chosen, so they can't be listed beforehand.
+_REQUIRED = ("data", "preprocess", "model", "optimizer", "training", "search", "cv", "compute")
 _COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
 _OPEN = ("data", "model", "space", "search", "cv", "optimizer")
 
@@ -151,24 +152,23 @@ def _refuse_bare_sweep(text: str) -> None:
         raise RequestError(
             key, f"quote it as one value: '{key}=\"{value}\"', or write a list or {{low:…,high:…}}"
         )
-    raise RequestError(
-        key,
-        f"several values need a sweep: add -m, or search over it within one run: "
-        f"'space.{key}=[…]' or 'space.{key}={{low:…,high:…}}'",
-    )
+    sweeper = " hydra/sweeper=optuna" if override.is_interval_sweep() else ""
+    within = f"'space.{key}=[…]' or 'space.{key}={{low:…,high:…}}'"
+    or_search = f", or search over it within one run: {within}" if is_searchable(key) else ""
+    raise RequestError(key, f"several values need a sweep: add -m{sweeper}{or_search}")
 
 
 def _check_group(override: Override) -> None:
     """Refuse an option that does not exist; Hydra itself lets optional groups pass."""
     group, value = override.key_or_group, override.value()
-    if options(group) and not override.is_delete():
-        if not isinstance(value, str | list):
-            raise RequestError(group, f"must name an option: {listing(options(group), 20)}")
-        for option in [value] if isinstance(value, str) else value:
-            if option not in options(group):
-                known = options(group)
-                near = did_you_mean(option, known) or f"; options: {listing(known, 20)}"
-                raise RequestError(group, f"there is no option '{option}'{near}")
+    known = options(group)
+    if not known or (override.is_delete() and group not in _REQUIRED):
+        return
+    if not isinstance(value, str) or override.is_delete():
+        raise RequestError(group, f"must name one option: {listing(known, 20)}")
+    if value not in known:
+        near = did_you_mean(value, known) or f"; options: {listing(known, 20)}"
+        raise RequestError(group, f"there is no option '{value}'{near}")
 
 
 def _diagnose(error: Exception, overrides: Sequence[str], config_name: str) -> RequestError:
@@ -177,7 +177,8 @@ def _diagnose(error: Exception, overrides: Sequence[str], config_name: str) -> R
     for text in overrides:
         override = parse_override(text)
         near = did_you_mean(override.key_or_group, groups())
-        if "." not in override.key_or_group and text not in chosen and near:
+        is_name = isinstance(override.value(), str)
+        if "." not in override.key_or_group and text not in chosen and near and is_name:
             return RequestError(override.key_or_group, f"unknown group{near}")
     return _unknown_key(chosen, overrides, config_name) or RequestError(None, _first_line(error))
 
@@ -200,12 +201,21 @@ def _unknown_key(
             known = list(_paths(base))
             if key in known or OmegaConf.select(base, key) is not None:
                 return RequestError(key, f"can't be set to {override.get_value_string()}")
-            siblings = [path for path in known if path.rpartition(".")[0] == key.rpartition(".")[0]]
-            near = did_you_mean(key, known)
-            return RequestError(key, f"unknown key{near or f'; known: {listing(siblings)}'}")
+            return RequestError(key, f"unknown key{_nearest(key, known)}")
         except _COMPOSITION_ERRORS:
             continue
     return None
+
+
+def _nearest(key: str, known: Sequence[str]) -> str:
+    """The nearest path, one that ends in the same name, or what there is beside it."""
+    same_name = [path for path in known if path.endswith(f".{key}") and "hydra" not in path]
+    if same_name:
+        return f"; did you mean '{same_name[0]}'?"
+    parent = key.rpartition(".")[0]
+    siblings = [path for path in known if path.rpartition(".")[0] == parent]
+    top = [path for path in known if "." not in path]
+    return did_you_mean(key, known) or f"; known: {listing(siblings or top, 20)}"
 
 
 def _paths(node: Any, prefix: str = "") -> Iterator[str]:

@@ -26,6 +26,8 @@ def parse_override(text: str) -> Override:
     RequestError
         When it can't be read.
     """
+    if not text.startswith("~") and (text.partition("=")[0].strip("+ ") == "" or "=" not in text):
+        raise RequestError(None, f"can't read the override '{text}': write key=value")
     try:
         return OverridesParser.create().parse_override(text)
     except HydraException as error:
@@ -102,12 +104,19 @@ def _protected(argument: str) -> str:
     return f"{key}={_quote(text)}"
 
 
+def is_searchable(path: str) -> bool:
+    """Whether a config path can be a hyper-parameter at all."""
+    return (
+        path.partition(".")[0] in ("model", "optimizer", "training", "preprocess") and "." in path
+    )
+
+
 def pinned_paths(overrides: Iterable[str]) -> set[str]:
     """Config paths that the command line sets outright, which a search must leave alone."""
     paths = set()
     for text in overrides:
         key = parse_override(text).key_or_group
-        if "." in key and key.split(".")[0] not in ("space", "hydra"):
+        if is_searchable(key):
             paths.add(key)
     return paths
 

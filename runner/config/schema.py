@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from runner.config.overrides import is_searchable
 from runner.data.dataset import DataOptions
 from runner.errors import RequestError, did_you_mean, listing
 
@@ -46,8 +47,24 @@ class Preprocess(Section):
     name: Literal["auto", "standard", "minmax", "none"] = "auto"
 
 
+_OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
+_SPECIFIC_ARGUMENTS = {
+    "beta_1": ("adam", "adamw"),
+    "beta_2": ("adam", "adamw"),
+    "momentum": ("sgd", "rmsprop"),
+    "nesterov": ("sgd",),
+    "rho": ("rmsprop",),
+    "epsilon": ("adam", "adamw", "rmsprop"),
+}
+
+
+def optimizers_with(argument: str) -> tuple[str, ...]:
+    """Names of the optimizers that take `argument`."""
+    return _SPECIFIC_ARGUMENTS.get(argument, _OPTIMIZERS)
+
+
 class Optimizer(Section):
-    """A Keras optimizer; arguments that the named one lacks are refused unless searched over."""
+    """A Keras optimizer; arguments that the named one lacks are not passed to it."""
 
     name: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
     learning_rate: PositiveFloat = 1e-3
@@ -59,6 +76,14 @@ class Optimizer(Section):
     rho: Decay | None = None
     epsilon: PositiveFloat | None = None
     clipnorm: PositiveFloat | None = None
+
+    def has(self, argument: str) -> bool:
+        return self.name in optimizers_with(argument)
+
+    def arguments(self) -> dict[str, Any]:
+        """What is set and the named optimizer takes."""
+        values = self.model_dump(exclude={"name"})
+        return {k: v for k, v in values.items() if v is not None and self.has(k)}
 
 
 class EarlyStopping(Section):
@@ -166,7 +191,10 @@ def explain(
     # Below a plain annotation the rest of the location only names members of its union.
     dotted = prefix if schema is None else ".".join(_existing(schema, path))
     problem = f"{_requirement(error, first['loc'])}, got {first['input']!r}"
-    if isinstance(first["input"], list) and not first["type"].startswith("list"):
+    wants_one = first["type"] not in ("too_short", "too_long") and not first["type"].startswith(
+        "list"
+    )
+    if isinstance(first["input"], list) and wants_one and is_searchable(dotted):
         problem += f"; to search over several values: space.{dotted}=…"
     return RequestError(dotted, problem)
 
@@ -176,6 +204,8 @@ def _requirement(error: ValidationError, location: tuple[int | str, ...]) -> str
     found = error.errors(include_url=False)
     same_field = [e["msg"] for e in found if e["loc"][:-1] == location[:-1] or e["loc"] == location]
     messages = same_field if len({e["loc"][:-1] for e in found}) == 1 else [found[0]["msg"]]
+    if error.errors()[0]["type"] == "too_short":
+        return f"must have at least {error.errors()[0]['ctx']['min_length']} item"
     texts = [message.removeprefix("Input should be ") for message in messages]
     return "must be " + " or ".join(dict.fromkeys(texts))
 

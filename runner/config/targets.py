@@ -12,15 +12,17 @@ import inspect
 import os
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from runner.config.schema import explain
 from runner.errors import RequestError, did_you_mean, listing
+from runner.quiet import quiet_import
 
 _SKLEARN = (
     "calibration cluster compose decomposition discriminant_analysis dummy ensemble "
@@ -117,7 +119,8 @@ def _import_longest(path: str, target: str) -> tuple[ModuleType, list[str]]:
     for end in range(len(parts) - 1, 0, -1):
         name = ".".join(parts[:end])
         try:
-            return importlib.import_module(name), parts[end:]
+            with contextlib.nullcontext() if name in sys.modules else quiet_import():
+                return importlib.import_module(name), parts[end:]
         except ModuleNotFoundError as error:
             if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
                 raise RequestError(
@@ -158,8 +161,9 @@ def parameters(target: Any) -> dict[str, inspect.Parameter]:
 
 
 def hints(target: Any) -> dict[str, Any]:
-    """The annotations of a function's arguments, ranges included; empty for classes."""
-    if not inspect.isfunction(target):
+    """The annotations of the arguments of a function or class, ranges included."""
+    function = target.__init__ if inspect.isclass(target) else target
+    if not inspect.isfunction(function):
         return {}
     found: dict[str, Any] = {}
     for name, parameter in parameters(target).items():
@@ -167,7 +171,7 @@ def hints(target: Any) -> dict[str, Any]:
             alone = SimpleNamespace(__annotations__={name: parameter.annotation})
             # A name that exists only for type checkers says nothing that could be checked here.
             with contextlib.suppress(NameError):
-                found |= get_type_hints(alone, target.__globals__, include_extras=True)
+                found |= get_type_hints(alone, function.__globals__, include_extras=True)
     return found
 
 
@@ -179,8 +183,21 @@ def takes_any(target: Any) -> bool:
     return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
 
 
-def check_arguments(path: str, target: Any, arguments: Mapping[str, Any]) -> None:
+def check_names(path: str, target: Any, names: Iterable[str], also: Iterable[str] = ()) -> None:
+    """Refuse the first of `names` that `target` does not take; `also` may be suggested instead."""
+    known = [*parameters(target), *also]
+    for name in names:
+        if name not in known and not takes_any(target):
+            near = did_you_mean(name, known) or f"; known: {listing(known)}"
+            raise RequestError(f"{path}.{name}", f"{target.__name__} takes no '{name}'{near}")
+
+
+def check_arguments(
+    path: str, target: Any, arguments: Mapping[str, Any], also: Iterable[str] = ()
+) -> None:
     """Check arguments against the signature: names, and types and ranges where it states them.
+
+    `also` are names at the same path that someone else takes, to be suggested.
 
     Raises
     ------
@@ -190,14 +207,10 @@ def check_arguments(path: str, target: Any, arguments: Mapping[str, Any]) -> Non
     """
     known = parameters(target)
     stated = hints(target)
-    for name, value in arguments.items():
-        if name not in known:
-            if takes_any(target):
-                continue
-            near = did_you_mean(name, known) or f"; it takes: {listing(known)}"
-            raise RequestError(f"{path}.{name}", f"{target.__name__} takes no '{name}'{near}")
-        if name in stated:
-            check_value(f"{path}.{name}", stated[name], value)
+    check_names(path, target, arguments, also)
+    for name in stated.keys() & arguments.keys():
+        if not isinstance(arguments[name], Mapping):
+            check_value(f"{path}.{name}", stated[name], arguments[name])
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in arguments:
             raise RequestError(f"{path}.{name}", f"is required by {target.__name__}")
@@ -205,7 +218,13 @@ def check_arguments(path: str, target: Any, arguments: Mapping[str, Any]) -> Non
 
 def check_value(path: str, annotation: Any, value: Any) -> None:
     """Check one value against a type annotation, ranges included."""
+    settings = ConfigDict(arbitrary_types_allowed=True)
     try:
-        TypeAdapter(annotation).validate_python(value, strict=True)
+        adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=settings)
+    except (PydanticSchemaGenerationError, PydanticUserError):
+        # Not something that pydantic can check: the target itself will.
+        return
+    try:
+        adapter.validate_python(value, strict=True)
     except ValidationError as error:
         raise explain(error, prefix=path) from None

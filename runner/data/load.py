@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -105,7 +106,10 @@ def _sortable(column: pd.Series) -> Array:
     if pd.api.types.is_numeric_dtype(column):
         return column.to_numpy()
     try:
-        return pd.to_datetime(column, utc=True).to_numpy(dtype="datetime64[ns]")
+        with warnings.catch_warnings():
+            # pandas warns that it can't guess the format; what it then makes of it is what counts.
+            warnings.simplefilter("ignore", UserWarning)
+            return pd.to_datetime(column, utc=True).to_numpy(dtype="datetime64[ns]")
     except (ValueError, TypeError) as error:
         allowed = "numbers or dates such as 2024-12-31 are needed"
         example = f"'{column.name}' holds {column.iloc[0]!r}"

@@ -20,7 +20,15 @@ from sklearn.model_selection import (
 )
 
 from runner.config.schema import Search
-from runner.config.targets import check_arguments, check_nested, parameters, resolve
+from runner.config.targets import (
+    check_arguments,
+    check_names,
+    check_nested,
+    check_value,
+    hints,
+    parameters,
+    resolve,
+)
 from runner.data.dataset import Dataset, Task
 from runner.errors import RequestError, listing
 from runner.search.distributions import distributions
@@ -147,7 +155,7 @@ def make_search(
     space: Space,
     *,
     scoring: Any,
-    refit: str,
+    rank_by: str,
     cv: Any,
     n_jobs: int | None,
     seed: int,
@@ -180,6 +188,7 @@ def make_search(
         "cv": cv,
         "n_jobs": n_jobs,
         "refit": False,
+        "rank_by": rank_by,
         "error_score": float("nan"),
         "n_iter": config.n_iter,
         "n_candidates": config.n_iter,
@@ -194,7 +203,6 @@ def make_search(
         getattr(search, "_validate_params", lambda: None)()
     except (ValueError, TypeError) as error:
         raise RequestError("search", str(error).splitlines()[0]) from None
-    search.refit_metric_name = refit
     return search
 
 
@@ -203,13 +211,12 @@ def _arguments(config: Search, target: Any, seed: int, allow: Sequence[str]) -> 
     taken = [name for name in given if name in _PROVIDED]
     if taken:
         raise RequestError(f"search.{taken[0]}", "is filled in by the runner; leave it out")
-    required = {
-        name: None
-        for name, parameter in parameters(target).items()
-        if parameter.default is parameter.empty
-    }
-    check_arguments("search", target, {**required, **given})
-    return {key: _built(value, seed, key, allow) for key, value in given.items()}
+    check_names("search", target, given, also=["n_iter"])
+    built = {key: _built(value, seed, key, allow) for key, value in given.items()}
+    stated = hints(target)
+    for name in built.keys() & stated.keys():
+        check_value(f"search.{name}", stated[name], built[name])
+    return built
 
 
 def _built(value: Any, seed: int, purpose: str, allow: Sequence[str]) -> Any:
@@ -238,11 +245,16 @@ def _resource_value(
         return None
     resource = arguments.get("resource", known["resource"].default)
     leaves = estimator.leaves()
-    value = leaves.get(resource)
+    value = leaves.get(str(resource))
     if isinstance(value, bool) or not isinstance(value, int):
         counted = [path for path, leaf in leaves.items() if type(leaf) is int]
         raise RequestError(
             "search.resource",
             f"'{resource}' is no whole number that this model takes; try one of {listing(counted)}",
+        )
+    least = arguments.get("min_resource", 1)
+    if least > value:
+        raise RequestError(
+            "search.min_resource", f"must be at most {resource}={value}, got {least}"
         )
     return value

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 from sklearn.model_selection import ParameterSampler
 from sklearn.model_selection._search import BaseSearchCV
+
+from runner.config.schema import PositiveInt
 
 
 class SuccessiveHalving(BaseSearchCV):
@@ -36,6 +39,8 @@ class SuccessiveHalving(BaseSearchCV):
         Each rung keeps the best 1/factor of the candidates and gives them factor times as much.
     random_state
         Seed of the draw.
+    rank_by
+        The scorer that ranks, where there are several.
     """
 
     def __init__(
@@ -43,17 +48,18 @@ class SuccessiveHalving(BaseSearchCV):
         estimator: Any,
         param_distributions: Any,
         *,
-        n_iter: int = 10,
+        n_iter: PositiveInt = 10,
         resource: str = "training.epochs",
-        max_resource: int = 20,
-        min_resource: int = 1,
-        factor: int = 3,
+        max_resource: PositiveInt = 20,
+        min_resource: PositiveInt = 1,
+        factor: Annotated[int, Field(ge=2)] = 3,
         random_state: int | None = None,
         scoring: Any = None,
         n_jobs: int | None = None,
         refit: bool | str = True,
         cv: Any = None,
         error_score: Any = float("nan"),
+        rank_by: str = "score",
     ) -> None:
         super().__init__(
             estimator=estimator,
@@ -70,6 +76,7 @@ class SuccessiveHalving(BaseSearchCV):
         self.min_resource = min_resource
         self.factor = factor
         self.random_state = random_state
+        self.rank_by = rank_by
 
     def rungs(self) -> list[int]:
         """The resource of each rung, ascending to `max_resource`."""
@@ -91,7 +98,7 @@ class SuccessiveHalving(BaseSearchCV):
                     "n_resources": [amount] * len(candidates),
                 },
             )
-            scores = _means(results, self.refit)[-len(candidates) :]
+            scores = mean_scores(results, self.rank_by)[-len(candidates) :]
             # Stable, best first; failed candidates (NaN) last.
             order = np.argsort(np.where(np.isnan(scores), np.inf, -scores), kind="stable")
             kept = order[: math.ceil(len(candidates) / self.factor)]
@@ -106,9 +113,9 @@ def n_fits_by_rung(n_iter: int, rungs: list[int], factor: int) -> list[tuple[int
     return list(zip(counts, rungs, strict=True))
 
 
-def _means(results: Any, refit: bool | str) -> np.ndarray:
-    name = f"mean_test_{refit}" if f"mean_test_{refit}" in results else "mean_test_score"
-    return np.asarray(results[name], dtype=float)
+def mean_scores(results: Any, metric: str) -> np.ndarray:
+    """Mean over folds of each candidate in ``cv_results_``, NaN where it failed; shape (n,)."""
+    return np.asarray(results[f"mean_test_{metric}"], dtype=float)
 
 
 def _log_floor(value: float, base: int) -> int:

@@ -9,7 +9,8 @@ import numpy as np
 import optuna
 from sklearn.model_selection._search import BaseSearchCV
 
-from runner.search.halving import _means
+from runner.config.schema import PositiveInt
+from runner.search.halving import mean_scores
 from runner.search.space import Choice, Dimension, Space
 
 
@@ -27,6 +28,8 @@ class OptunaSearch(BaseSearchCV):
         it is part of the result and does not follow `n_jobs`.
     sampler
         Any single-objective Optuna sampler; by default TPE (Bergstra et al., 2011), unseeded.
+    rank_by
+        The scorer that is told to the sampler, where there are several.
 
     Attributes
     ----------
@@ -39,14 +42,15 @@ class OptunaSearch(BaseSearchCV):
         estimator: Any,
         space: Space,
         *,
-        n_iter: int = 10,
-        batch_size: int = 4,
+        n_iter: PositiveInt = 10,
+        batch_size: PositiveInt = 4,
         sampler: optuna.samplers.BaseSampler | None = None,
         scoring: Any = None,
         n_jobs: int | None = None,
         refit: bool | str = True,
         cv: Any = None,
         error_score: Any = float("nan"),
+        rank_by: str = "score",
     ) -> None:
         super().__init__(
             estimator=estimator,
@@ -60,6 +64,7 @@ class OptunaSearch(BaseSearchCV):
         self.n_iter = n_iter
         self.batch_size = batch_size
         self.sampler = sampler
+        self.rank_by = rank_by
 
     def _run_search(self, evaluate_candidates: Any) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -70,7 +75,9 @@ class OptunaSearch(BaseSearchCV):
                 size = min(self.batch_size, self.n_iter - start)
                 trials = [self.study_.ask() for _ in range(size)]
                 results = evaluate_candidates([suggest(self.space, trial) for trial in trials])
-                for trial, score in zip(trials, _means(results, self.refit)[-size:], strict=True):
+                for trial, score in zip(
+                    trials, mean_scores(results, self.rank_by)[-size:], strict=True
+                ):
                     if np.isnan(score):
                         self.study_.tell(trial, state=optuna.trial.TrialState.FAIL)
                     else:

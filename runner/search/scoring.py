@@ -45,7 +45,7 @@ class Scoring:
             raise RequestError("scoring", "is an empty list; name at least one scorer")
         for name in names:
             if name not in get_scorer_names():
-                near = did_you_mean(name, get_scorer_names())
+                near = did_you_mean(name, get_scorer_names()) or _abbreviated(name, task)
                 raise RequestError("scoring", f"there is no scorer '{name}'{near}")
         if refit is not None and refit not in names:
             near = did_you_mean(refit, names) or f"; it must be one of {listing(names)}"
@@ -87,6 +87,16 @@ def _check_kind(name: str, task: Task) -> None:
             "scoring",
             f"'{name}' is for {kind}, but the task is {task}; try {listing(_usual(task))}",
         )
+
+
+def _abbreviated(name: str, task: Task) -> str:
+    """Find what "mse" or "auc" stand for."""
+
+    def initials(scorer: str) -> str:
+        return "".join(part[0] for part in scorer.split("_"))
+
+    known = [n for n in get_scorer_names() if name in n or name in initials(n)]
+    return f"; try {listing(known or _usual(task))}"
 
 
 def _usual(task: Task) -> list[str]:
@@ -175,7 +185,7 @@ def _probe(name: str, task: Task, classes: Array | None, estimator: Any) -> str:
             text = str(error).splitlines()[0]
             if "predict_proba" in text or "response" in text:
                 return "the model predicts no probabilities"
-            return text + _alternatives(name)
+            return text.rstrip(".") + _alternatives(name)
     return "" if np.isfinite(score) else f"its value is {score}" + _alternatives(name)
 
 

@@ -99,9 +99,17 @@ class Space:
             holds = True
             for other, values in dimension.when.items():
                 if other in self.dimensions:
-                    if not isinstance(self.dimensions[other], Choice):
+                    choice = self.dimensions[other]
+                    if not isinstance(choice, Choice):
                         raise RequestError(
                             f"space.{path}.when", f"'{other}' must be a choice, not a range"
+                        )
+                    impossible = [v for v in values if v not in choice.values]
+                    if impossible:
+                        raise RequestError(
+                            f"space.{path}.when",
+                            f"'{other}' is never {impossible[0]!r}; it is one of "
+                            f"{listing(choice.values)}",
                         )
                     open_conditions[other] = values
                 elif other in fixed:

@@ -18,8 +18,7 @@ def make_optimizer(config: Optimizer, fast: bool) -> keras.optimizers.Optimizer:
         "sgd": keras.optimizers.SGD,
         "rmsprop": keras.optimizers.RMSprop,
     }
-    arguments = {k: v for k, v in config.model_dump(exclude={"name"}).items() if v is not None}
-    optimizer = classes[config.name](**arguments)
+    optimizer = classes[config.name](**config.arguments())
     return fused(optimizer) if fast else optimizer
 
 

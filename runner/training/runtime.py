@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import random
 from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
+
+from runner.quiet import quiet_import
 
 logger = logging.getLogger(__name__)
 
@@ -20,9 +21,7 @@ def start_tensorflow(threads: int) -> None:
 
     The first call of a process decides; TensorFlow can't change its threads later.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    with _silent_stderr():
+    with quiet_import():
         import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")
@@ -36,19 +35,6 @@ def start_tensorflow(threads: int) -> None:
             threads,
         )
     tf.config.experimental.enable_op_determinism()
-
-
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Hide what TensorFlow's native code prints while it starts, before its log level counts."""
-    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +10,6 @@ import pytest
 from runner.data.dataset import DataOptions, Dataset
 from runner.data.load import load_dataset
 from runner.errors import RequestError
-
-MNIST = Path(__file__).parents[2].parent / "shared/data/mnist.npz"
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,8 @@ HALVES = np.array([0] * 10 + [1] * 10)
         (pd.Series([1, 2] * 10, dtype="Int64"), "classification"),
         (pd.Series([1, 2] * 10, dtype="category"), "classification"),
         (HALVES + 0.5, "regression"),
+        (np.arange(20) // 2, "classification"),
+        (np.arange(20) // 2 + np.arange(20) % 2 * (np.arange(20) > 17), "regression"),
         (pd.Series([1.5, 2] * 10, dtype="Float64"), "regression"),
     ],
 )

@@ -137,7 +137,7 @@ def test_shipped_frames_are_matched_by_column_name(load):
     ("path", "test", "y_test", "words"),
     [
         ("data.target", X100[:4], [0, 1, 2, 2], "only test rows have the class 2"),
-        ("data.target", X100[:4], ["a", "b", "a", "b"], "test rows"),
+        ("data.target", X100[:4], ["a", "b", "a", "b"], "object in the test rows"),
         ("data", np.zeros((4, 2)), [0, 1, 0, 1], "shape (1,), test rows (2,)"),
         ("data", pd.DataFrame({"a": [1, 2, 3, 4]}), [0, 1, 0, 1], "both"),
         ("data", np.zeros((0, 1)), [], "no rows"),
@@ -209,8 +209,11 @@ def test_groups_and_times_that_cannot_split_are_refused(load, refused):
     assert "one value" in refused("data.group", load, table_with(g=["a"] * 100), group="g")
     two = table_with(g=["a", "b"] * 50)
     assert "leaves none" in refused("data.test_size", load, two, group="g", test_size=0.9)
-    assert "same value" not in refused("data.group", load, two, group="g")
+    three = table_with(g=["a", "b", "c", "d"] * 25)[0], ["p", "q", "r", "s"] * 25
+    assert "only test rows have the class" in refused("data.group", load, three, group="g")
     assert "'soon'" in refused("data.time", load, table_with(t=["soon"] * 100), time="t")
+    flat = pd.DataFrame({"t": np.arange(100), "x": 1.0}), np.maximum(0, np.arange(100) - 80) / 3
+    assert "all training rows have the target 0.0" in refused("data.time", load, flat, time="t")
     late = pd.DataFrame({"t": np.arange(100)}), [0] * 50 + [1] * 35 + [2] * 15
     assert "class 2" in refused("data.time", load, (late[0].assign(x=1.0), late[1]), time="t")
 

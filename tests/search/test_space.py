@@ -139,7 +139,9 @@ def test_every_integer_is_as_likely() -> None:
 @given(
     st.dictionaries(
         st.sampled_from(["model.a", "model.b", "training.c"]),
-        st.lists(st.integers() | st.booleans() | st.floats(allow_nan=False), min_size=1, max_size=4),
+        st.lists(
+            st.integers() | st.booleans() | st.floats(allow_nan=False), min_size=1, max_size=4
+        ),
         min_size=1,
     )
 )

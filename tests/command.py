@@ -1,0 +1,203 @@
+"""Runs the product as its users do: as a command, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+MNIST = ROOT.parent / "shared" / "data" / "mnist.npz"
+CONSOLE_SCRIPT = Path(sys.executable).with_name("runner")
+HEAVY = ("tensorflow", "keras")
+ACCEPTED = 99
+"""Exit code of an attempt that got as far as starting the job."""
+
+# Python runs this before anything else in the command, and its last function on every normal exit.
+_WATCH_IMPORTS = """\
+import atexit, os, sys
+
+def _write():
+    imported = [name for name in {heavy!r} if name in sys.modules]
+    with open(os.environ["HEAVY_IMPORTS"], "a") as file:
+        file.write(" ".join(imported) + "\\n")
+
+atexit.register(_write)
+"""
+
+
+@dataclass(frozen=True)
+class CompletedRun:
+    """How a command ended, what it printed, and which heavy packages it had imported."""
+
+    code: int
+    out: str
+    err: str
+    imported: tuple[str, ...]
+    cwd: Path
+
+    @property
+    def directories(self) -> list[Path]:
+        """Run directories below the command's folder, oldest first."""
+        return sorted(path.parent for path in self.cwd.glob("outputs/runs/*/*/.hydra"))
+
+    @property
+    def directory(self) -> Path:
+        """The only run directory."""
+        (directory,) = self.directories
+        return directory
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The record of the only run."""
+        result: dict[str, Any] = json.loads((self.directory / "result.json").read_text())
+        return result
+
+
+def run_command(
+    *args: str,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    program: Sequence[str] = (sys.executable, "-m", "runner"),
+    timeout_s: float = 240,
+) -> CompletedRun:
+    """Run the command to its end; `env` adds to an environment without RUNNER_ALLOW."""
+    with tempfile.TemporaryDirectory() as watching:
+        Path(watching, "sitecustomize.py").write_text(_WATCH_IMPORTS.format(heavy=HEAVY))
+        imported = Path(watching, "imported")
+        inherited = {key: value for key, value in os.environ.items() if key != "RUNNER_ALLOW"}
+        watched = {"PYTHONPATH": watching, "HEAVY_IMPORTS": str(imported)}
+        done = subprocess.run(
+            [*program, *args],
+            cwd=cwd,
+            env={**inherited, **watched, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+        )
+        # Worker processes of a search write a line each; the last is the command's own.
+        names = imported.read_text().splitlines()[-1].split()
+    return CompletedRun(done.returncode, done.stdout, done.stderr, tuple(names), Path(cwd))
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One of many command lines that shared a process; `imported` were asked for, and refused."""
+
+    code: int
+    out: str
+    err: str
+    imported: tuple[str, ...]
+    left_behind: tuple[str, ...]
+
+
+def attempt_all(lines: Mapping[str, Sequence[str]], cwd: Path) -> dict[str, Attempt]:
+    """Run named command lines one after another in one fresh process, without TensorFlow.
+
+    An import of TensorFlow fails there and is reported, so that a request that should have been
+    refused does not train.
+    """
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).resolve())],
+        cwd=cwd,
+        env={key: value for key, value in os.environ.items() if key != "RUNNER_ALLOW"},
+        input=json.dumps({name: list(args) for name, args in lines.items()}),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    return {
+        name: Attempt(a["code"], a["out"], a["err"], tuple(a["imported"]), tuple(a["left_behind"]))
+        for name, a in answers.items()
+    }
+
+
+class _RefuseHeavy:
+    """An import hook that notes and refuses the heavy packages."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name in HEAVY:
+            self.asked.append(name)
+            raise ImportError(f"{name} is out of bounds here")
+
+
+class _Accepted(SystemExit):
+    """Raised where a job would start."""
+
+
+def _accept(composed: Any) -> None:
+    raise _Accepted(ACCEPTED)
+
+
+def _attempt(args: list[str], refuse: _RefuseHeavy) -> dict[str, Any]:
+    from runner import app
+
+    assert callable(app._job)
+    app._job = _accept  # type: ignore[assignment]
+    before = _tree()
+    refuse.asked.clear()
+    sys.argv = ["runner"]
+    app._exit_code = app.DONE
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        kept = os.dup(1), os.dup(2)
+        os.dup2(out.fileno(), 1)
+        os.dup2(err.fileno(), 2)
+        try:
+            code = app.run_app(args)
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        except Exception:  # noqa: BLE001 - a traceback is what a test must see
+            import traceback
+
+            traceback.print_exc()
+            code = 1
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, saved in zip((1, 2), kept, strict=True):
+                os.dup2(saved, number)
+                os.close(saved)
+        out.seek(0)
+        err.seek(0)
+        return {
+            "code": code,
+            "out": out.read().decode(),
+            "err": err.read().decode(),
+            "imported": list(refuse.asked),
+            "left_behind": _removed(_tree() - before),
+        }
+
+
+def _removed(paths: set[str]) -> list[str]:
+    """Remove what an attempt left, so that the next one starts in the same folder."""
+    for path in sorted(paths, reverse=True):
+        Path(path).rmdir() if Path(path).is_dir() else Path(path).unlink()
+    return sorted(paths)
+
+
+def _tree() -> set[str]:
+    return {str(path) for path in Path().rglob("*") if "__pycache__" not in path.parts}
+
+
+def _main() -> None:
+    refuse = _RefuseHeavy()
+    sys.meta_path.insert(0, refuse)  # type: ignore[arg-type]
+    lines = json.load(sys.stdin)
+    answers = {name: _attempt(args, refuse) for name, args in lines.items()}
+    json.dump(answers, sys.stdout)
+
+
+if __name__ == "__main__":
+    _main()
