@@ -141,6 +141,15 @@ def _load(config: ExperimentConfig, allow: Sequence[str]) -> Dataset:
     return data
 
 
+class _Listener(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record)
+
+
 @lru_cache(maxsize=2)
 def _load_once(
     target: Any, arguments: str, options: DataOptions
@@ -149,14 +158,12 @@ def _load_once(
 
     What loading says is kept too, so that each of them can say it.
     """
-    said: list[logging.LogRecord] = []
-    listener = logging.Handler()
-    listener.addFilter(lambda record: bool(said.append(record)))
+    listener = _Listener()
     package = logging.getLogger("runner.data")
     package.addHandler(listener)
     package.propagate = False
     try:
-        return load_dataset(partial(target, **json.loads(arguments)), options), said
+        return load_dataset(partial(target, **json.loads(arguments)), options), listener.said
     finally:
         package.removeHandler(listener)
         package.propagate = True

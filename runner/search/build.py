@@ -231,7 +231,7 @@ def _built(value: Any, seed: int, purpose: str, allow: Sequence[str]) -> Any:
         value = {**value, "seed": derive_seed(seed, purpose)}
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Argument .* is an experimental feature")
+            warnings.filterwarnings("ignore", ".* is (an )?experimental")
             return instantiate(value, _execution_whitelist_=tuple(allow), _convert_="all")
     except Exception as error:  # noqa: BLE001 - whatever the constructor refuses with
         cause = error.__cause__ or error
