@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-Once = Callable[[str, Callable[[Path], None]], Path]
+from command import Once
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from command import ACCEPTED, Attempt, attempt_all, run_command
-from conftest import Once
+from command import ACCEPTED, Attempt, Once, attempt_all, run_command
 
 # Command line: what its one line must say. The first is the config path, where there is one.
 GROUPS_AND_KEYS = {

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from command import MNIST, ROOT, run_command
-from conftest import Once
+from command import MNIST, ROOT, Once, run_command
 
 from runner.config.compose import compose_config, parse_config
 from runner.config.overrides import protect_space

@@ -217,7 +217,6 @@ def test_own_config_counts_only_when_named(runner: Runner, user_folder: Path) ->
     own = "defaults: [runner, _self_]\nseed: 77\nscoring: f1_macro\n"
     (user_folder / "conf/config.yaml").write_text(own)
     assert "seed: 0" in runner("--cfg", "job").out.splitlines()
-    (user_folder / "conf/runner.yaml").unlink()
     named = runner("--config-name", "config", "--cfg", "job").out.splitlines()
     assert "seed: 77" in named
     assert "scoring: f1_macro" in named

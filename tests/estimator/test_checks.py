@@ -36,7 +36,7 @@ _FLOAT32 = "a network computes in float32: other rows in a batch change the last
 def cannot_hold(estimator: ConfigEstimator) -> dict[str, str]:
     """The checks that cannot hold, each with its reason."""
     reasons = {"check_sample_weight_equivalence_on_dense_data": _ORDER}
-    if estimator.config is NETWORK and isinstance(estimator, ConfigRegressor):
+    if estimator.config is NETWORK:
         reasons["check_methods_sample_order_invariance"] = _FLOAT32
         reasons["check_methods_subset_invariance"] = _FLOAT32
     return reasons
