@@ -172,13 +172,14 @@ def _fit_s(experiment: Experiment) -> float:
     rows, _ = next(experiment.splitter.split(data.X_train, data.y_train, data.groups_train))
     X, y = _safe_indexing(data.X_train, rows), data.y_train[rows]
     estimator = clone(experiment.estimator)
-    epochs = 1
     try:
-        if experiment.is_network:
-            # The first fit of an architecture compiles it; one epoch more tells what epochs cost.
-            epochs = experiment.config.training.epochs
-            estimator.set_params(**{"training.epochs": 1}).fit(X, y)
-        return float(estimator.fit(X, y).fit_s_ * epochs)
+        if not experiment.is_network:
+            return float(estimator.fit(X, y).fit_s_)
+        # The first fit of an architecture compiles it; the second tells what one epoch costs.
+        estimator.set_params(**{"training.epochs": 1}).fit(X, y)
+        estimator.fit(X, y)
+        more_epochs = experiment.config.training.epochs - 1
+        return float(estimator.fit_s_ + more_epochs * estimator.model_.epoch_s_)
     except Exception as error:  # noqa: BLE001 - the same fit will fail again where it is recorded
         logger.debug("the fit to measure failed: %s", error)
         return 0.0

@@ -18,7 +18,9 @@ from sklearn.utils.class_weight import compute_sample_weight
 from runner.config.schema import Optimizer, Training
 from runner.config.targets import takes_meta
 from runner.data.dataset import Task
+from runner.models.annotations import only_dropout
 from runner.seeds import derive_seed
+from runner.training.dropout import dropout_layers
 from runner.training.loop import TrainingState, train
 from runner.training.optimizers import fused, make_optimizer
 from runner.training.runtime import seeded
@@ -75,9 +77,10 @@ class _Network:
         meta = self._get_metadata()
         fresh = self._fresh_model(meta)
         self._comes_compiled = fresh.compiled
+        self._initial_weights = fresh.get_weights()
+        self._dropout_rates = [layer.rate for layer in dropout_layers(fresh)]
         self.key_ = self._architecture(meta)
         session_for(self.key_, lambda: self._session_of(fresh))
-        self._initial_weights = fresh.get_weights()
         return fresh
 
     def _fresh_model(self: Any, meta: dict[str, Any]) -> keras.Model:
@@ -94,9 +97,14 @@ class _Network:
         return model
 
     def _architecture(self: Any, meta: Mapping[str, Any]) -> Hashable:
-        """What makes two fits share one compiled model; the learning rate is set for each."""
+        """What makes two fits share one compiled model.
+
+        The learning rate, and arguments that only set dropout rates, are set for each fit.
+        """
+        shared = only_dropout(self.model) if self.training.fast else set()
         parts = {
-            "arguments": self.arguments,
+            "arguments": {k: v for k, v in self.arguments.items() if k not in shared},
+            "n_dropout": len(self._dropout_rates),
             "optimizer": self.optimizer_config.model_dump(exclude={"learning_rate"}),
             "shape": meta["X_shape_"][1:],
             "classes": meta.get("n_classes_"),
@@ -142,10 +150,12 @@ class _Network:
             learning_rate=None if self._comes_compiled else self.optimizer_config.learning_rate,
             horizon=self.horizon,
             seed=self.random_state,
+            dropout_rates=self._dropout_rates if self.training.fast else None,
         )
         if self.states is not None:
             self.states.save(self.state_key, state)
         self.history_ = state.history
+        self.epoch_s_ = state.epoch_s
         self.weights_ = state.final_weights
         del self._initial_weights, self.model_
 

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from runner.models.annotations import DropoutRate, NonNegative, Units
+
 if TYPE_CHECKING:
     import keras
 
-Units = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AtLeastOneUnits = Annotated[list[Units], Field(min_length=1)]
 Activation = Literal[
     "celu", "elu", "exponential", "gelu", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh",
@@ -43,7 +42,7 @@ def mlp(
     meta: dict[str, Any],
     hidden_layer_one: Units = 784,
     hidden_layer_two: Units = 256,
-    dropout: Rate = 0.2,
+    dropout: DropoutRate = 0.2,
     activation: Activation = "relu",
 ) -> keras.Model:
     """Two dense layers, each with dropout; images are flattened."""
@@ -66,7 +65,7 @@ def mlp(
 def deep_mlp(
     meta: dict[str, Any],
     hidden_units: AtLeastOneUnits = [256, 128, 64],  # noqa: B006 - read only
-    dropout: Rate = 0.1,
+    dropout: DropoutRate = 0.1,
     activation: Activation = "relu",
     batch_norm: bool = True,
     l2: NonNegative = 0.0,
@@ -93,7 +92,7 @@ def cnn(
     filters: AtLeastOneUnits = [16, 32],  # noqa: B006 - read only
     kernel_size: Units = 3,
     dense_units: Units = 64,
-    dropout: Rate = 0.2,
+    dropout: DropoutRate = 0.2,
     batch_norm: bool = False,
 ) -> keras.Model:
     """Convolution blocks, each halving height and width, then one dense layer; takes images."""

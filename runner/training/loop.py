@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +27,8 @@ class TrainingState:
     """A fit after some epochs; training goes on from here as if it had never stopped.
 
     ``history`` maps loss and metric names to one value per epoch; ``best`` holds the weights of the
-    epoch with the lowest held-out loss, where early stopping is on.
+    epoch with the lowest held-out loss, where early stopping is on; ``epoch_s`` how many seconds
+    the last epoch took.
     """
 
     weights: Arrays
@@ -35,6 +37,7 @@ class TrainingState:
     best: Arrays | None = None
     best_epoch: int = 0
     stopped: bool = False
+    epoch_s: float = 0.0
 
     @property
     def epoch(self) -> int:
@@ -54,6 +57,7 @@ def train(
     learning_rate: float | None,
     horizon: int,
     seed: int,
+    dropout_rates: list[float] | None = None,
 ) -> TrainingState:
     """Train from `state` up to ``training.epochs`` epochs.
 
@@ -68,6 +72,8 @@ def train(
         At the start; None keeps what the model was compiled with.
     horizon
         Epochs that a cosine schedule spans.
+    dropout_rates
+        Of the Dropout layers of this fit; None keeps the model's.
 
     Raises
     ------
@@ -78,7 +84,7 @@ def train(
     training_rows, held_out_rows = _hold_out(data, training, seed)
     tensors = _tensors(data, training_rows)
     held_out = None if held_out_rows is None else _tensors(data, held_out_rows)
-    session.begin(state.weights, state.optimizer)
+    session.begin(state.weights, state.optimizer, dropout_rates)
     n_rows = len(tf.nest.flatten(tensors)[0])
     while state.epoch < training.epochs and not state.stopped:
         epoch = state.epoch
@@ -87,9 +93,11 @@ def train(
                 training, learning_rate, horizon, state.history
             )
         order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(n_rows)
+        started = time.perf_counter()
         scores = session.run_epoch(
             tensors, order, training.batch_size, derive_seed(seed, "layers", epoch)
         )
+        state.epoch_s = time.perf_counter() - started
         if held_out is not None:
             scores |= {f"val_{k}": v for k, v in session.evaluate(held_out).items()}
         for name, value in scores.items():

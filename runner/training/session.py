@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from runner.seeds import derive_seed
+from runner.training.dropout import VariableDropout, dropout_layers
 
 Arrays = list[np.ndarray]
 # Rows predicted at a time; fixed, so that predictions do not depend on how they are asked for.
@@ -55,12 +56,16 @@ class Session(Predictor):
         A compiled model, weights built.
     """
 
+    takes_over_dropout = True
+
     def __init__(self, model: keras.Model) -> None:
         super().__init__(model)
         self._loaded: Arrays | None = None
         model.optimizer.build(model.trainable_variables)
         self._optimizer_start = [variable.numpy() for variable in model.optimizer.variables]
-        known = {id(weight) for weight in model.weights}
+        layers = dropout_layers(model) if self.takes_over_dropout else []
+        self._dropout = VariableDropout(layers, model.optimizer.iterations.value)
+        known = {id(weight) for weight in model.weights} | self._dropout.replaced
         self._random_states = [
             variable
             for variable in model.variables
@@ -69,8 +74,18 @@ class Session(Predictor):
         self._epochs: dict[int, Any] = {}
         self._evaluations: dict[int, Any] = {}
 
-    def begin(self, weights: Arrays, optimizer_state: Arrays | None = None) -> None:
-        """Start or continue a fit from `weights`; without a state the optimizer starts afresh."""
+    def begin(
+        self,
+        weights: Arrays,
+        optimizer_state: Arrays | None = None,
+        dropout_rates: list[float] | None = None,
+    ) -> None:
+        """Start or continue a fit from `weights`; without a state the optimizer starts afresh.
+
+        `dropout_rates` are those of this fit's Dropout layers; None keeps the model's.
+        """
+        if dropout_rates is not None:
+            self._dropout.set_rates(dropout_rates)
         self.load(weights)
         self._loaded = None
         state = self._optimizer_start if optimizer_state is None else optimizer_state
@@ -116,6 +131,7 @@ class Session(Predictor):
         return {name: float(value) for name, value in results.items()}
 
     def _set_random_state(self, seed: int) -> None:
+        self._dropout.set_seed(seed)
         for index, state in enumerate(self._random_states):
             state.assign([derive_seed(seed, "layer", index), 0])
 
@@ -159,7 +175,9 @@ class Session(Predictor):
 
 
 class KerasSession(Session):
-    """The same, through Keras's own ``fit``, ``evaluate`` and ``predict``."""
+    """The same, through Keras's own ``fit``, ``evaluate``, ``predict`` and dropout."""
+
+    takes_over_dropout = False
 
     def run_epoch(
         self, data: tuple[Any, ...], order: np.ndarray, batch_size: int, seed: int

@@ -42,7 +42,7 @@ class StateStore:
                     best=_listed(stored, "best") or None,
                     **about,
                 )
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             return None
         return state if state.epoch <= at_most else None
 

@@ -139,3 +139,25 @@ def test_diverging_fit_says_in_which_epoch(session: Session, data: Any) -> None:
     X, y = data
     with pytest.raises(FitDivergedError, match="the loss became nan in epoch 1"):
         fit(session, (X * np.float32("nan"), y), epochs=3)
+
+
+def test_dropout_rates_are_set_for_each_fit(session: Session, data: Any) -> None:
+    start = build().get_weights()
+    tensors = tuple(map(keras.ops.convert_to_tensor, data))
+    losses = []
+    for rate in (1e-6, 0.9, 1e-6):
+        session.begin(start, dropout_rates=[rate])
+        losses.append(session.run_epoch(tensors, np.arange(150), 16, seed=1)["loss"])
+    assert losses[0] == losses[2] != losses[1]
+
+
+def test_dropout_keeps_the_mean_and_drops_at_its_rate() -> None:
+    model = keras.Sequential([keras.Input((1000,)), keras.layers.Dropout(0.3)])
+    model.compile("sgd", "mse")
+    session = Session(model)
+    session._set_random_state(0)
+    ones = np.ones((50, 1000), np.float32)
+    dropped = model(ones, training=True).numpy()
+    assert np.mean(dropped == 0) == pytest.approx(0.3, abs=0.01)
+    assert np.mean(dropped) == pytest.approx(1, abs=0.02)
+    assert np.array_equal(model(ones, training=False), ones)
