@@ -12,7 +12,7 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from runner.command_line import CommandLine, parse_arguments
@@ -20,6 +20,7 @@ from runner.config.compose import (
     CONFIG_NAME,
     built_in_conf,
     compose_config,
+    config_for_people,
     parse_config,
     register,
 )
@@ -112,7 +113,7 @@ def _run(composed: DictConfig) -> float:
     config = parse_config(composed)
     _set_log_level(config.log_level)
     directory = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
-    directory.write_text(directory.config, OmegaConf.to_yaml(composed, resolve=True))
+    directory.write_text(directory.config, config_for_people(composed))
     result = run_experiment(prepare(config), directory)
     if config.log_level in ("debug", "info"):
         shown = os.path.relpath(directory.path)

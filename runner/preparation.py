@@ -75,6 +75,12 @@ class Experiment:
     def searches(self) -> bool:
         return searches_space(search_class(self.config.search, self.allow))
 
+    @property
+    def ignores_budget(self) -> bool:
+        """Whether ``search.n_iter`` means nothing to the search."""
+        known = parameters(search_class(self.config.search, self.allow))
+        return not {"n_iter", "n_candidates"} & set(known)
+
     def make_search(self, estimator: ConfigEstimator, scorer: Any, n_jobs: int | None) -> Any:
         """Build the configured search over `estimator`."""
         config = self.config.search

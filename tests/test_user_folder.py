@@ -250,3 +250,14 @@ def test_warning_about_columns_left_out_is_shown_and_logged(
     assert done.code == 0, done.err
     assert sum("day" in line for line in done.err.splitlines()) == 1
     assert "day (dates or times)" in (done.directory / "run.log").read_text()
+
+
+def test_values_from_the_environment_are_masked_in_the_config(
+    runner: Runner, user_folder: Path
+) -> None:
+    named = "data.name=${oc.env:WELLS_SECRET}"
+    done = runner("data=iris", "model=svm", "search=none", named, env={"WELLS_SECRET": "hunter2"})
+    assert done.code == 0, done.err
+    config = (done.directory / "config.yaml").read_text()
+    assert "hunter2" not in config
+    assert "***" in config

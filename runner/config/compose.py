@@ -19,6 +19,7 @@ from hydra.errors import ConfigCompositionException, HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.resolvers import oc
 
 import runner
 from runner.config.overrides import is_searchable, parse_override
@@ -26,6 +27,7 @@ from runner.config.schema import ExperimentConfig
 from runner.errors import RequestError, did_you_mean, listing
 
 CONFIG_NAME = "runner"
+MASK = "***"
 # Two runs started in the same second must not share a folder.
 _RUN_ID = os.urandom(3).hex()
 # Parts whose keys follow from what was chosen, so they can't be listed beforehand.
@@ -128,6 +130,15 @@ def parse_config(config: DictConfig, hydra: Any = None) -> ExperimentConfig:
     return ExperimentConfig.parse(
         {str(key): value for key, value in plain.items()}, choices, list(hydra.overrides.task)
     )
+
+
+def config_for_people(config: DictConfig) -> str:
+    """The resolved config as YAML; what comes from the environment is masked."""
+    OmegaConf.register_resolver("oc.env", lambda *_: MASK, replace=True)
+    try:
+        return OmegaConf.to_yaml(config, resolve=True)
+    finally:
+        OmegaConf.register_resolver("oc.env", oc.env, replace=True)
 
 
 def options(group: str) -> list[str]:
