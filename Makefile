@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: env run test test-slow lint types wheel lock clean
+.PHONY: env run test test-slow lint types bench wheel lock clean
 
 env: $(VENV)/.ready
 
@@ -32,6 +32,11 @@ lint: env
 types: env
 	$(BIN)/mypy
 
+# Side by side with the ways people tune today; takes about an hour.
+bench: env
+	$(BIN)/python -m pip install --quiet --requirement requirements-bench.lock
+	$(BIN)/python -m benchmarks $(ARGS)
+
 wheel: env
 	$(BIN)/python -m build --wheel --no-isolation
 
@@ -41,6 +46,9 @@ lock:
 	$(BIN)/uv pip compile pyproject.toml --extra dev --prerelease if-necessary-or-explicit \
 		--python-version 3.11 --no-emit-index-url --no-header --upgrade --quiet \
 		--output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra bench --constraint requirements.lock \
+		--prerelease if-necessary-or-explicit --python-version 3.11 --no-emit-index-url \
+		--no-header --upgrade --quiet --output-file requirements-bench.lock
 
 clean:
 	rm -rf $(VENV) dist build
