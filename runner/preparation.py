@@ -113,6 +113,7 @@ def prepare(config: ExperimentConfig) -> Experiment:
     for section in ("source", "model"):
         node = config.data.source if section == "source" else config.model
         check_nested("data" if section == "source" else "model", _without_target(node), allow)
+    check_nested("training.callbacks", config.training.callbacks, allow)
     search = search_class(config.search, allow)
     data = _load(config, allow)
     estimator = _estimator(config, data, allow)

@@ -102,6 +102,7 @@ class Training(Section):
     schedule: Literal["none", "cosine", "plateau"] = "none"
     class_weight: Literal["balanced"] | None = None
     early_stopping: EarlyStopping = EarlyStopping()
+    callbacks: list[dict[str, Any]] = []
     fast: bool = True
 
 

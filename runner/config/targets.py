@@ -36,6 +36,10 @@ BUILT_IN = (
     "runner.search.*",
     "optuna.samplers.*",
     "optuna.pruners.*",
+    # Only those that neither write files nor call anything.
+    "keras.callbacks.EarlyStopping",
+    "keras.callbacks.ReduceLROnPlateau",
+    "keras.callbacks.TerminateOnNaN",
     *(f"sklearn.{package}.*" for package in _SKLEARN.split()),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +22,7 @@ from runner.config.schema import Optimizer, Preprocess, Training
 from runner.config.targets import allowed_targets, parameters, resolve
 from runner.data.dataset import Task
 from runner.data.fingerprint import fingerprint
-from runner.estimator.preprocessing import make_preprocessor
+from runner.estimator.preprocessing import ImageScaler, make_preprocessor
 from runner.search.record import FitEntry, FitRecord, candidate_id
 from runner.seeds import derive_seed
 from runner.training.runtime import start_tensorflow
@@ -136,8 +137,10 @@ class ConfigEstimator(BaseEstimator):
         return sections
 
     def _target(self, model: Mapping[str, Any]) -> Any:
-        allow = self.allow if self.allow is not None else allowed_targets()
-        return resolve("model._target_", model_target(model, self.task), allow)
+        return resolve("model._target_", model_target(model, self.task), self._allowed())
+
+    def _allowed(self) -> tuple[str, ...]:
+        return self.allow if self.allow is not None else allowed_targets()
 
     # Fitting ------------------------------------------------------------------------------------
 
@@ -201,8 +204,10 @@ class ConfigEstimator(BaseEstimator):
             training,
             seed=seed,
             horizon=horizon,
+            make_callbacks=partial(_instantiated, training.callbacks, self._allowed()),
             states=states,
             state_key=self._state_key(horizon),
+            scaling=scaling_of(self.preprocessor_),
         )
 
     def _state_key(self, horizon: int) -> str:
@@ -218,11 +223,9 @@ class ConfigEstimator(BaseEstimator):
 
     def _built(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Instantiate arguments that are themselves described by a ``_target_``."""
-        allow = self.allow if self.allow is not None else allowed_targets()
+        allow = self._allowed()
         return {
-            key: instantiate(value, _execution_whitelist_=allow, _convert_="all")
-            if isinstance(value, Mapping)
-            else value
+            key: _instantiated(value, allow) if isinstance(value, Mapping) else value
             for key, value in arguments.items()
         }
 
@@ -286,6 +289,18 @@ def _numbers(X: Any) -> Any:
     if isinstance(X, pd.DataFrame) and all(map(pd.api.types.is_numeric_dtype, X.dtypes)):
         return X.to_numpy()
     return X
+
+
+def scaling_of(preprocessor: Any) -> tuple[float, float]:
+    """Offset and scale that a network applies to 8-bit images; (0, 1) changes nothing."""
+    if isinstance(preprocessor, ImageScaler):
+        return preprocessor.offset_, preprocessor.scale_
+    return 0.0, 1.0
+
+
+def _instantiated(node: Any, allow: tuple[str, ...]) -> Any:
+    """Make what ``_target_`` nodes describe, in a worker or a thread as anywhere."""
+    return instantiate(node, _execution_whitelist_=allow, _convert_="all")
 
 
 def _transform(preprocessor: Any, X: Any, fit: bool = False) -> np.ndarray:

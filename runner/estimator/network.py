@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Hashable, Mapping
+from functools import cache
 from typing import Any
 
 import keras
@@ -20,11 +21,13 @@ from runner.config.targets import takes_meta
 from runner.data.dataset import Task
 from runner.models.annotations import only_dropout
 from runner.seeds import derive_seed
+from runner.training.callbacks import acts_within_epochs
 from runner.training.dropout import dropout_layers
+from runner.training.fallback import train_with_keras
 from runner.training.loop import TrainingState, train
 from runner.training.optimizers import fused, make_optimizer
 from runner.training.runtime import seeded
-from runner.training.session import KerasSession, Session, session_for
+from runner.training.session import KerasSession, Session, as_input, session_for
 from runner.training.states import StateStore
 
 logger = logging.getLogger(__name__)
@@ -39,8 +42,10 @@ def make_network(
     *,
     seed: int,
     horizon: int,
+    make_callbacks: Callable[[], list[keras.callbacks.Callback]],
     states: StateStore | None = None,
     state_key: str = "",
+    scaling: tuple[float, float] = (0.0, 1.0),
 ) -> Any:
     """Wrap a model factory as a scikeras estimator that trains on whole-epoch graphs.
 
@@ -54,8 +59,12 @@ def make_network(
         Of weights, row order and layers.
     horizon
         Epochs that a learning-rate schedule spans.
+    make_callbacks
+        Makes the callbacks of one fit.
     states
         Where training is continued from and stored; `state_key` names all that decides its course.
+    scaling
+        Offset and scale that 8-bit features are brought to, batch by batch.
     """
     wrapper = NetworkClassifier if task == "classification" else NetworkRegressor
     return wrapper(
@@ -65,9 +74,16 @@ def make_network(
         training=training,
         horizon=horizon,
         random_state=seed,
+        make_callbacks=make_callbacks,
         states=states,
         state_key=state_key,
+        scaling=scaling,
     )
+
+
+@cache
+def _say_once(message: str) -> None:
+    logger.info(message)
 
 
 class _Network:
@@ -137,22 +153,37 @@ class _Network:
     ) -> None:
         session = self._session()
         state = None
-        if self.states is not None:
+        # Callbacks keep state of their own, which is not stored.
+        if self.states is not None and not self.training.callbacks:
             state = self.states.load(self.state_key, at_most=self.training.epochs)
-        parts = [np.asarray(X, np.float32), self._targets(session.model, y)]
+        session.set_scaling(*self.scaling)
+        parts = [as_input(X), self._targets(session.model, y)]
         if sample_weight is not None:
             parts.append(np.asarray(sample_weight, np.float32))
-        state = train(
-            session,
-            tuple(parts),
-            self.training,
-            state or TrainingState(weights=self._initial_weights),
-            learning_rate=None if self._comes_compiled else self.optimizer_config.learning_rate,
-            horizon=self.horizon,
-            seed=self.random_state,
-            dropout_rates=self._dropout_rates if self.training.fast else None,
-        )
-        if self.states is not None:
+        settings = {
+            "learning_rate": None if self._comes_compiled else self.optimizer_config.learning_rate,
+            "horizon": self.horizon,
+            "seed": self.random_state,
+        }
+        callbacks = self.make_callbacks()
+        start = state or TrainingState(weights=self._initial_weights)
+        if any(map(acts_within_epochs, callbacks)):
+            _say_once("a callback acts within epochs: training through Keras's own fit")
+            state = train_with_keras(
+                session, tuple(parts), self.training, start, callbacks=callbacks, **settings
+            )
+        else:
+            rates = self._dropout_rates if self.training.fast else None
+            state = train(
+                session,
+                tuple(parts),
+                self.training,
+                start,
+                callbacks=callbacks,
+                dropout_rates=rates,
+                **settings,
+            )
+        if self.states is not None and not self.training.callbacks:
             self.states.save(self.state_key, state)
         self.history_ = state.history
         self.epoch_s_ = state.epoch_s
@@ -177,7 +208,8 @@ class _Network:
     def _predict_raw(self: Any, X: np.ndarray, **_: Any) -> np.ndarray:
         session = self._session()
         session.load(self.weights_)
-        prediction: np.ndarray = session.predict(np.asarray(X, np.float32))
+        session.set_scaling(*self.scaling)
+        prediction: np.ndarray = session.predict(as_input(X))
         return prediction
 
     def __getstate__(self: Any) -> dict[str, Any]:

@@ -25,11 +25,17 @@ class ImageScaler(TransformerMixin, BaseEstimator):
         unit variance; ``none`` leaves values as they are. The result is float32.
     flatten
         Return rows of shape (n, pixels) for models that take rows.
+    leave_bytes
+        Return 8-bit images as they are: a network scales each batch by itself, with ``offset_`` and
+        ``scale_``, and a quarter of the memory holds them meanwhile.
     """
 
-    def __init__(self, kind: Kind = "auto", flatten: bool = False) -> None:
+    def __init__(
+        self, kind: Kind = "auto", flatten: bool = False, leave_bytes: bool = False
+    ) -> None:
         self.kind = kind
         self.flatten = flatten
+        self.leave_bytes = leave_bytes
 
     def fit(self, X: np.ndarray, y: Any = None) -> Self:
         self.offset_, self.scale_ = 0.0, 1.0
@@ -43,6 +49,8 @@ class ImageScaler(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:
+        if self.leave_bytes and X.dtype == np.uint8:
+            return X
         scaled = np.asarray(X, dtype=np.float32)
         if self.offset_:
             scaled = scaled - np.float32(self.offset_)
@@ -65,7 +73,7 @@ def make_preprocessor(kind: Kind, X: np.ndarray | pd.DataFrame, takes_rows: bool
     if isinstance(X, pd.DataFrame):
         return _for_frame(kind, X)
     if X.ndim > 2:
-        return ImageScaler(kind, flatten=takes_rows)
+        return ImageScaler(kind, flatten=takes_rows, leave_bytes=not takes_rows)
     return _numbers(kind)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import skops.io
 
 from runner.errors import RequestError
-from runner.estimator.base import ConfigClassifier, ConfigEstimator, ConfigRegressor
+from runner.estimator.base import ConfigClassifier, ConfigEstimator, ConfigRegressor, scaling_of
 from runner.training.runtime import start_tensorflow
 
 _FITTED = ("classes_", "n_features_in_", "feature_names_in_", "preprocessor_")
@@ -70,6 +70,7 @@ def load_estimator(folder: Path) -> ConfigEstimator:
             estimator.threads,
             getattr(estimator, "classes_", None),
             description.get("target", [0.0, 1.0]),
+            scaling_of(estimator.preprocessor_),
         )
     return estimator
 
@@ -78,7 +79,12 @@ class _SavedNetwork:
     """A network read from disk, with the methods that its wrapper had."""
 
     def __init__(
-        self, path: Path, threads: int, classes: np.ndarray | None, target: list[float]
+        self,
+        path: Path,
+        threads: int,
+        classes: np.ndarray | None,
+        target: list[float],
+        scaling: tuple[float, float],
     ) -> None:
         start_tensorflow(threads)
         import keras
@@ -86,6 +92,7 @@ class _SavedNetwork:
         from runner.training.session import Predictor
 
         self._predictor = Predictor(keras.saving.load_model(path, compile=False, safe_mode=True))
+        self._predictor.set_scaling(*scaling)
         self._classes = classes
         self._mean, self._scale = target
 
@@ -100,4 +107,6 @@ class _SavedNetwork:
         return np.asarray(self._classes[probabilities.argmax(axis=1)])
 
     def _raw(self, X: np.ndarray) -> np.ndarray:
-        return self._predictor.predict(np.asarray(X, np.float32))
+        from runner.training.session import as_input
+
+        return self._predictor.predict(as_input(X))

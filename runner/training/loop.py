@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from runner.config.schema import Training
 from runner.seeds import derive_seed
+from runner.training.callbacks import EpochCallbacks
 from runner.training.session import Arrays, Session
 
 _PLATEAU_EPOCHS = 3
@@ -58,6 +61,7 @@ def train(
     horizon: int,
     seed: int,
     dropout_rates: list[float] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainingState:
     """Train from `state` up to ``training.epochs`` epochs.
 
@@ -74,6 +78,8 @@ def train(
         Epochs that a cosine schedule spans.
     dropout_rates
         Of the Dropout layers of this fit; None keeps the model's.
+    callbacks
+        Keras callbacks that act between epochs.
 
     Raises
     ------
@@ -81,17 +87,22 @@ def train(
         When the loss is no longer finite.
     """
     stopping = training.early_stopping
-    training_rows, held_out_rows = _hold_out(data, training, seed)
-    tensors = _tensors(data, training_rows)
-    held_out = None if held_out_rows is None else _tensors(data, held_out_rows)
+    training_rows, held_out_rows = hold_out(data, training, seed)
+    tensors = rows_of(data, training_rows)
+    held_out = None if held_out_rows is None else rows_of(data, held_out_rows)
     session.begin(state.weights, state.optimizer, dropout_rates)
     n_rows = len(tf.nest.flatten(tensors)[0])
+    if learning_rate is not None:
+        session.model.optimizer.learning_rate = learning_rate
+    hooks = EpochCallbacks(callbacks, session.model)
+    hooks.begin()
     while state.epoch < training.epochs and not state.stopped:
         epoch = state.epoch
-        if learning_rate is not None:
-            session.model.optimizer.learning_rate = _rate(
+        if learning_rate is not None and training.schedule != "none":
+            session.model.optimizer.learning_rate = learning_rate_at(
                 training, learning_rate, horizon, state.history
             )
+        hooks.begin_epoch(epoch)
         order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(n_rows)
         started = time.perf_counter()
         scores = session.run_epoch(
@@ -106,14 +117,18 @@ def train(
             raise FitDivergedError(f"the loss became {scores['loss']} in epoch {epoch + 1}")
         if stopping.patience is not None:
             _note_improvement(state, session, stopping.min_delta, stopping.patience)
+        if hooks.end_epoch(epoch, scores):
+            break
+    hooks.end()
     state.weights = session.model.get_weights()
     state.optimizer = session.optimizer_state
     return state
 
 
-def _hold_out(
+def hold_out(
     data: tuple[Any, ...], training: Training, seed: int
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Row numbers to train on and to judge by, shape (n,); None twice without early stopping."""
     if training.early_stopping.patience is None:
         return None, None
     n_rows = len(data[1])
@@ -124,7 +139,9 @@ def _hold_out(
     return np.sort(rows[n_held_out:]), np.sort(rows[:n_held_out])
 
 
-def _tensors(data: tuple[Any, ...], rows: np.ndarray | None) -> tuple[Any, ...]:
+def rows_of(data: tuple[Any, ...], rows: np.ndarray | None) -> tuple[Any, ...]:
+    """Tensors of some rows of every part of `data`; None takes all."""
+
     def convert(part: Any) -> Any:
         return tf.convert_to_tensor(part if rows is None else part[rows])
 
@@ -132,7 +149,9 @@ def _tensors(data: tuple[Any, ...], rows: np.ndarray | None) -> tuple[Any, ...]:
     return tensors
 
 
-def _rate(training: Training, start: float, horizon: int, history: dict[str, list[float]]) -> float:
+def learning_rate_at(
+    training: Training, start: float, horizon: int, history: dict[str, list[float]]
+) -> float:
     """Learning rate of the next epoch."""
     epoch = len(history.get("loss", ()))
     if training.schedule == "cosine":

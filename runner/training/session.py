@@ -25,20 +25,48 @@ class Predictor:
 
     def __init__(self, model: keras.Model) -> None:
         self.model = model
-        self._predict: Any = None
+        self._graphs: dict[Hashable, Any] = {}
+        self._offset = tf.Variable(0.0, dtype=tf.float32)
+        self._factor = tf.Variable(1.0, dtype=tf.float32)
+
+    def set_scaling(self, offset: float, scale: float) -> None:
+        """Set what 8-bit inputs are brought to: (value - offset) / scale, batch by batch."""
+        self._offset.assign(offset)
+        self._factor.assign(1.0 / scale)
+
+    def _graph(self, purpose: str, like: Any, trace: Callable[[Any], Any]) -> Any:
+        """The graph for data of this structure and these types, traced on first use.
+
+        A graph takes other types without complaint and converts them, so they are part of its name.
+        """
+        types = tuple(str(part.dtype) for part in tf.nest.flatten(like))
+        if (purpose, types) not in self._graphs:
+            self._graphs[purpose, types] = trace(like)
+        return self._graphs[purpose, types]
+
+    def _trace_predict(self, x: Any) -> Any:
+        return tf.function(
+            lambda part: self.model(self.scaled(part), training=False),
+            input_signature=[tf.nest.map_structure(_any_rows, x)],
+            autograph=False,
+        )
+
+    def scaled(self, x: Any) -> Any:
+        """Bring 8-bit tensors to the scale that was set; others stay as they are."""
+
+        def scale(part: Any) -> Any:
+            if part.dtype != tf.uint8:
+                return part
+            return (tf.cast(part, tf.float32) - self._offset) * self._factor
+
+        return tf.nest.map_structure(scale, x)
 
     def predict(self, x: Any) -> np.ndarray:
         """Predict all rows of `x` (an array, or nested arrays); shape (n, outputs)."""
-        if self._predict is None:
-            model = self.model
-            self._predict = tf.function(
-                lambda part: model(part, training=False),
-                input_signature=[tf.nest.map_structure(_any_rows, x)],
-                autograph=False,
-            )
+        graph = self._graph("predict", x, self._trace_predict)
         return np.concatenate(
             [
-                self._predict(tf.nest.map_structure(itemgetter(rows), x)).numpy()
+                graph(tf.nest.map_structure(itemgetter(rows), x)).numpy()
                 for rows in _chunks(len(tf.nest.flatten(x)[0]))
             ]
         )
@@ -71,8 +99,6 @@ class Session(Predictor):
             for variable in model.variables
             if id(variable) not in known and "seed_generator_state" in variable.name
         ]
-        self._epochs: dict[int, Any] = {}
-        self._evaluations: dict[int, Any] = {}
 
     def begin(
         self,
@@ -124,9 +150,7 @@ class Session(Predictor):
             Mean loss and metrics over the epoch.
         """
         self._set_random_state(seed)
-        graph = self._epochs.get(len(data))
-        if graph is None:
-            graph = self._epochs[len(data)] = self._trace_epoch(data)
+        graph = self._graph("epoch", data, self._trace_epoch)
         results = graph(data, tf.constant(order, tf.int32), tf.constant(batch_size, tf.int32))
         return {name: float(value) for name, value in results.items()}
 
@@ -144,8 +168,8 @@ class Session(Predictor):
 
             def step(index: Any) -> Any:
                 rows = order[index * batch_size : (index + 1) * batch_size]
-                batch = tf.nest.map_structure(lambda part: tf.gather(part, rows), data)
-                results = model.train_step(batch)
+                x, *rest = tf.nest.map_structure(lambda part: tf.gather(part, rows), data)
+                results = model.train_step((self.scaled(x), *rest))
                 with tf.control_dependencies(tf.nest.flatten(results)):
                     return (index + 1,)
 
@@ -159,15 +183,16 @@ class Session(Predictor):
         ]
         return tf.function(epoch, input_signature=signature, autograph=False)
 
+    def _trace_evaluation(self, data: tuple[Any, ...]) -> Any:
+        return tf.function(
+            lambda x, *rest: self.model.test_step((self.scaled(x), *rest)),
+            input_signature=[tf.nest.map_structure(_any_rows, part) for part in data],
+            autograph=False,
+        )
+
     def evaluate(self, data: tuple[Any, ...]) -> dict[str, float]:
         """Mean loss and metrics over all rows of `data`, without training."""
-        graph = self._evaluations.get(len(data))
-        if graph is None:
-            graph = self._evaluations[len(data)] = tf.function(
-                lambda *rows: self.model.test_step(rows),
-                input_signature=[tf.nest.map_structure(_any_rows, part) for part in data],
-                autograph=False,
-            )
+        graph = self._graph("evaluate", data, self._trace_evaluation)
         self.model.reset_metrics()
         for rows in _chunks(len(tf.nest.flatten(data)[0])):
             results = graph(*tf.nest.map_structure(itemgetter(rows), data))
@@ -185,20 +210,34 @@ class KerasSession(Session):
         self._set_random_state(seed)
         x, y, *weight = tf.nest.map_structure(lambda part: tf.gather(part, order), data)
         history = self.model.fit(
-            x, y, batch_size, sample_weight=weight[0] if weight else None, shuffle=False, verbose=0
+            self.scaled(x),
+            y,
+            batch_size,
+            sample_weight=weight[0] if weight else None,
+            shuffle=False,
+            verbose=0,
         )
         return {name: float(values[-1]) for name, values in history.history.items()}
 
     def evaluate(self, data: tuple[Any, ...]) -> dict[str, float]:
         x, y, *weight = data
         results: dict[str, float] = self.model.evaluate(
-            x, y, sample_weight=weight[0] if weight else None, verbose=0, return_dict=True
+            self.scaled(tf.nest.map_structure(tf.convert_to_tensor, x)),
+            y,
+            sample_weight=weight[0] if weight else None,
+            verbose=0,
+            return_dict=True,
         )
         return results
 
     def predict(self, x: Any) -> np.ndarray:
-        prediction: np.ndarray = self.model.predict(x, verbose=0)
+        prediction: np.ndarray = self.model.predict(self.scaled(x), verbose=0)
         return prediction
+
+
+def as_input(x: np.ndarray) -> np.ndarray:
+    """Features as a session takes them: 8-bit as they are, anything else float32."""
+    return x if x.dtype == np.uint8 else np.asarray(x, np.float32)
 
 
 def _chunks(n_rows: int) -> Iterator[slice]:

@@ -172,3 +172,51 @@ def test_class_weights_count() -> None:
     plain = ConfigClassifier(config()).fit(X, rare)
     balanced = ConfigClassifier(config(training={"class_weight": "balanced"})).fit(X, rare)
     assert np.sum(balanced.predict(X) == "rare") > np.sum(plain.predict(X) == "rare")
+
+
+def test_epoch_callbacks_act_in_the_fast_trainer() -> None:
+    stop = {"_target_": "keras.callbacks.EarlyStopping", "monitor": "loss", "min_delta": 100.0}
+    fitted = ConfigClassifier(config(training={"epochs": 9, "callbacks": [stop]})).fit(X, Y)
+    assert len(fitted.history_["loss"]) == 2
+    slower = {
+        "_target_": "keras.callbacks.ReduceLROnPlateau",
+        "monitor": "loss",
+        "min_delta": 100.0,
+        "patience": 1,
+        "factor": 1e-9,
+    }
+    settings = config(model={"dropout": 0.0}, training={"epochs": 6, "callbacks": [slower]})
+    losses = ConfigClassifier(settings).fit(X, Y).history_["loss"]
+    # From the third epoch on the learning rate is next to nothing.
+    assert losses[1] < losses[0] - 0.01
+    assert np.ptp(losses[3:]) < 1e-5
+
+
+def test_callbacks_within_epochs_train_through_keras(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    # It looks at the loss after every batch.
+    watching = {"_target_": "keras.callbacks.TerminateOnNaN"}
+    settings = config(training={"epochs": 4, "callbacks": [watching]})
+    fits = [ConfigClassifier(settings).fit(X, Y) for _ in range(2)]
+    assert np.array_equal(fits[0].predict_proba(X), fits[1].predict_proba(X))
+    assert len(fits[0].history_["loss"]) == 4
+    assert "training through Keras's own fit" in caplog.text
+
+
+def test_a_callback_outside_the_whitelist_is_refused() -> None:
+    settings = config(
+        training={"callbacks": [{"_target_": "keras.callbacks.CSVLogger", "filename": "x.csv"}]}
+    )
+    with pytest.raises(Exception, match="not in the Hydra execution whitelist"):
+        ConfigClassifier(settings).fit(X, Y)
+
+
+@pytest.mark.parametrize("kind", ["auto", "standard", "minmax"])
+@pytest.mark.parametrize("fast", [True, False])
+def test_bytes_scaled_by_the_network_are_those_scaled_before_it(kind: str, fast: bool) -> None:
+    settings = config(training={"fast": fast, "epochs": 1}, preprocess={"name": kind})
+    fitted = ConfigClassifier(settings).fit(X, Y)
+    assert fitted.preprocessor_.transform(X).dtype == np.uint8
+    inside, before = fitted.predict_proba(X), fitted.predict_proba(X.astype(np.float32))
+    np.testing.assert_allclose(inside, before, atol=1e-6)
+    assert np.ptp(inside) > 0.05
