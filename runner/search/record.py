@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 import traceback
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +25,8 @@ class FitEntry:
     """One fit of one candidate on one fold.
 
     ``fold`` is the fingerprint of the training rows; ``scores`` maps scorer names to scores, empty
-    for a failed fit; ``error`` is the message and ``trace`` the traceback of a failed one.
+    for a failed fit; ``error`` is the message and ``trace`` the traceback of a failed one; ``at``
+    is when it ended, in seconds since 1970.
     """
 
     candidate: str
@@ -35,6 +37,7 @@ class FitEntry:
     fit_s: float
     error: str = ""
     trace: str = ""
+    at: float = field(default_factory=time.time, compare=False)
 
     @classmethod
     def completed(
