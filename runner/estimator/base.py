@@ -72,6 +72,8 @@ class ConfigEstimator(BaseEstimator):
     """
 
     task: Task
+    # Rows of a fit that was answered from the record, should a model be wanted after all.
+    _pending: Any = None
 
     def __init__(
         self,
@@ -159,15 +161,32 @@ class ConfigEstimator(BaseEstimator):
         started = time.perf_counter()
         X, y = self._checked(X, y)
         self.fold_ = fingerprint(_numbers(X), y)
+        self._pending = (X, y, sample_weight)
+        known = None
+        if self.record is not None:
+            known = FitRecord(self.record).find(self.candidate_id(), self.fold_)
+        if known is not None:
+            # Done before: it is fitted again only if someone asks for more than the scores.
+            self.fit_s_ = known.fit_s
+            return self
         try:
-            self._fit(X, y, sample_weight)
+            self._fit_pending()
         except Exception as error:
             if self.record is not None:
-                failure = FitEntry.failed(self.leaves(), self.fold_, error)
+                failure = FitEntry.failed(self.candidate_id(), self.leaves(), self.fold_, error)
                 FitRecord(self.record).append(failure)
             raise
         self.fit_s_ = time.perf_counter() - started
         return self
+
+    def candidate_id(self) -> str:
+        """Name all that decides a fit but the rows."""
+        about = {"seed": self.seed, "horizon": self.horizon, "threads": self.threads}
+        return candidate_id({**self.leaves(), **about})
+
+    def _fit_pending(self) -> None:
+        self._fit(*self._pending)
+        self._pending = None
 
     def _fit(self, X: Any, y: np.ndarray, sample_weight: Any) -> None:
         config = self._complete_config()
@@ -213,7 +232,8 @@ class ConfigEstimator(BaseEstimator):
     def _state_key(self, horizon: int) -> str:
         """Name all that decides the course of training, but not how long it goes on."""
         leaves = {k: v for k, v in self.leaves().items() if k != "training.epochs"}
-        return candidate_id({**leaves, "seed": self.seed, "fold": self.fold_, "horizon": horizon})
+        about = {"seed": self.seed, "horizon": horizon, "threads": self.threads}
+        return candidate_id({**leaves, **about, "fold": self.fold_})
 
     def _learner(self, target: Any, model: Mapping[str, Any], fold: str) -> Any:
         arguments = self._built({key: v for key, v in model.items() if key != "_target_"})
@@ -257,12 +277,17 @@ class ConfigEstimator(BaseEstimator):
 
     # Predicting ---------------------------------------------------------------------------------
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_") or self._pending is not None
+
     def predict(self, X: Any) -> np.ndarray:
         """Predict targets, shape (n,)."""
         return self._ask("predict", X)
 
     def _ask(self, method: str, X: Any) -> np.ndarray:
-        check_is_fitted(self, "model_")
+        check_is_fitted(self)
+        if self._pending is not None:
+            self._fit_pending()
         if isinstance(X, pd.DataFrame):
             validate_data(self, X, reset=False, skip_check_array=True)
         else:

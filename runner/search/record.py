@@ -24,9 +24,9 @@ def candidate_id(leaves: Mapping[str, Any]) -> str:
 class FitEntry:
     """One fit of one candidate on one fold.
 
-    ``fold`` is the fingerprint of the training rows; ``scores`` maps scorer names to scores, empty
-    for a failed fit; ``error`` is the message and ``trace`` the traceback of a failed one; ``at``
-    is when it ended, in seconds since 1970.
+    ``fold`` is the fingerprint of the training rows, ``rows`` of the rows scored; ``scores`` maps
+    scorer names to scores, empty for a failed fit; ``error`` is the message and ``trace`` the
+    traceback of a failed one; ``at`` is when it ended, in seconds since 1970.
     """
 
     candidate: str
@@ -35,20 +35,29 @@ class FitEntry:
     status: str
     scores: dict[str, float]
     fit_s: float
+    rows: str = ""
     error: str = ""
     trace: str = ""
     at: float = field(default_factory=time.time, compare=False)
 
     @classmethod
     def completed(
-        cls, leaves: Mapping[str, Any], fold: str, scores: Mapping[str, float], fit_s: float
+        cls,
+        candidate: str,
+        leaves: Mapping[str, Any],
+        fold: str,
+        rows: str,
+        scores: Mapping[str, float],
+        fit_s: float,
     ) -> Self:
-        return cls(candidate_id(leaves), fold, dict(leaves), "completed", dict(scores), fit_s)
+        return cls(candidate, fold, dict(leaves), "completed", dict(scores), fit_s, rows)
 
     @classmethod
-    def failed(cls, leaves: Mapping[str, Any], fold: str, error: BaseException) -> Self:
+    def failed(
+        cls, candidate: str, leaves: Mapping[str, Any], fold: str, error: BaseException
+    ) -> Self:
         return cls(
-            candidate_id(leaves),
+            candidate,
             fold,
             dict(leaves),
             "failed",
@@ -69,9 +78,12 @@ class FitRecord:
         """Write one entry in a single append, so that several processes can share the file."""
         text = json.dumps(asdict(entry), default=repr).encode()
         line = b"%08x %s\n" % (zlib.crc32(text), text)
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(descriptor, line)
+            # A line that a crash cut short must not swallow this one.
+            size = os.fstat(descriptor).st_size
+            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            os.write(descriptor, b"\n" + line if torn else line)
         finally:
             os.close(descriptor)
 
@@ -81,6 +93,43 @@ class FitRecord:
             return
         with self.path.open("rb") as lines:
             for line in lines:
-                checksum, _, text = line.rstrip(b"\n").partition(b" ")
-                if line.endswith(b"\n") and checksum == b"%08x" % zlib.crc32(text):
-                    yield FitEntry(**json.loads(text))
+                entry = _read(line)
+                if entry is not None:
+                    yield entry
+
+    def find(self, candidate: str, fold: str) -> FitEntry | None:
+        """Return the completed fit of a candidate on a fold, if it was ever recorded."""
+        found = _indexes.setdefault(str(self.path.absolute()), _Index(self.path))
+        return found.updated().get((candidate, fold))
+
+
+class _Index:
+    """The completed entries of a record by candidate and fold, read on as the file grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read_to = 0
+        self._entries: dict[tuple[str, str], FitEntry] = {}
+
+    def updated(self) -> dict[tuple[str, str], FitEntry]:
+        if self._path.exists() and self._path.stat().st_size > self._read_to:
+            with self._path.open("rb") as file:
+                file.seek(self._read_to)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break  # being written
+                    self._read_to += len(line)
+                    entry = _read(line)
+                    if entry is not None and entry.status == "completed":
+                        self._entries[entry.candidate, entry.fold] = entry
+        return self._entries
+
+
+_indexes: dict[str, _Index] = {}
+
+
+def _read(line: bytes) -> FitEntry | None:
+    checksum, _, text = line.rstrip(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
+        return None
+    return FitEntry(**json.loads(text))

@@ -14,6 +14,7 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.utils.metaestimators import available_if
 
 from runner.data.dataset import Array, Task
+from runner.data.fingerprint import fingerprint
 from runner.errors import RequestError, did_you_mean, listing
 from runner.search.record import FitEntry, FitRecord
 
@@ -199,6 +200,8 @@ def _alternatives(name: str) -> str:
 class FoldScorer:
     """Scores one fold for a search, and writes the finished fit to the record.
 
+    A fit that the record has already is answered from there.
+
     Returns one number, or one for each scorer when there are several.
     """
 
@@ -206,10 +209,29 @@ class FoldScorer:
         self.scoring = scoring
 
     def __call__(self, estimator: Any, X: Any, y: Any) -> float | dict[str, float]:
-        started = time.perf_counter()
-        scores = self.scoring.scores(estimator, X, y)
-        if estimator.record is not None:
-            seconds = estimator.fit_s_ + time.perf_counter() - started
-            entry = FitEntry.completed(estimator.leaves(), estimator.fold_, scores, seconds)
-            FitRecord(estimator.record).append(entry)
+        scores = self._scores(estimator, X, y)
         return scores if len(scores) > 1 else scores[self.scoring.refit]
+
+    def _scores(self, estimator: Any, X: Any, y: Any) -> dict[str, float]:
+        if estimator.record is None:
+            return self.scoring.scores(estimator, X, y)
+        started = time.perf_counter()
+        rows = fingerprint(X, y)
+        record = FitRecord(estimator.record)
+        candidate = estimator.candidate_id()
+        known = record.find(candidate, estimator.fold_)
+        if (
+            known is not None
+            and known.rows == rows
+            and set(known.scores) == set(self.scoring.names)
+        ):
+            return known.scores
+        scores = self.scoring.scores(estimator, X, y)
+        seconds = estimator.fit_s_ + time.perf_counter() - started
+        if known is None:
+            record.append(
+                FitEntry.completed(
+                    candidate, estimator.leaves(), estimator.fold_, rows, scores, seconds
+                )
+            )
+        return scores

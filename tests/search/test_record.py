@@ -10,7 +10,9 @@ from runner.search.record import FitEntry, FitRecord, candidate_id
 
 
 def entry(number: int) -> FitEntry:
-    return FitEntry.completed({"model.x": number}, f"fold{number}", {"accuracy": 0.5}, 1.25)
+    return FitEntry.completed(
+        f"c{number}", {"model.x": number}, f"fold{number}", "rows", {"accuracy": 0.5}, 1.25
+    )
 
 
 def test_entries_read_back_in_order(tmp_path: Path) -> None:
@@ -28,7 +30,7 @@ def test_failure_keeps_message_and_traceback() -> None:
     try:
         raise ValueError("too deep")
     except ValueError as error:
-        failure = FitEntry.failed({"a": 1}, "fold", error)
+        failure = FitEntry.failed("c", {"a": 1}, "fold", error)
     assert failure.error == "ValueError: too deep"
     assert "test_failure_keeps_message_and_traceback" in failure.trace
 
