@@ -8,6 +8,12 @@ from runner.app import run_app
 
 
 def main() -> None:
+    """Run a verb, or Hydra's application where the first word is none."""
+    first, *rest = sys.argv[1:] or [""]
+    if first == "resume":
+        from runner.resume import resume
+
+        sys.exit(resume(rest))
     sys.exit(run_app(sys.argv[1:]))
 
 

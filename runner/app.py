@@ -24,7 +24,10 @@ from runner.config.compose import (
     parse_config,
     register,
 )
+from runner.config.overrides import to_override
 from runner.errors import ExperimentError, RequestError
+from runner.results.run_directory import RunDirectory
+from runner.results.state import hold
 
 logger = logging.getLogger(__name__)
 
@@ -32,33 +35,44 @@ DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 _exit_code = DONE
 
 
-def run_app(arguments: Sequence[str]) -> int:
+def run_app(arguments: Sequence[str], resumes: RunDirectory | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 refused, 130 interrupted.
 
     A request that can't be run is refused in one line, before TensorFlow is imported and before a
     run directory exists.
+
+    Parameters
+    ----------
+    arguments
+        As they stand on the command line.
+    resumes
+        The run directory that is to be continued, rather than a new one.
     """
+    global _exit_code
+    _exit_code = DONE
     try:
         request = parse_arguments(arguments)
         register()
         if request.runs_one_job:
-            _check(request)
+            _check(request, resumes)
         elif not request.asks_for_help and not request.is_sweep:
             compose_config(request.overrides, request.config_name, request.config_dir)
     except RequestError as error:
         print(f"runner: {error}", file=sys.stderr)  # noqa: T201
         return REFUSED
-    sys.argv = [sys.argv[0], *request.for_hydra()]
+    directory = [] if resumes is None else [to_override("hydra.run.dir", str(resumes.path))]
+    sys.argv = [sys.argv[0], *request.for_hydra(), *directory]
     hydra.main(config_path=str(built_in_conf()), config_name=CONFIG_NAME)(_job)()
     return _exit_code
 
 
-def _check(request: CommandLine) -> None:
+def _check(request: CommandLine, resumes: RunDirectory | None) -> None:
     composed = compose_config(request.overrides, request.config_name, request.config_dir)
     config = parse_config(composed)
     # The folder's name refers to Hydra's own config, as it will in the job.
     HydraConfig.instance().set_config(composed)
-    _check_run_dir(Path(composed.hydra.run.dir))
+    if resumes is None:
+        _check_run_dir(Path(composed.hydra.run.dir))
     # Only now: it imports scikit-learn, which a misspelt key need not wait for.
     from runner.preparation import prepare
 
@@ -107,14 +121,16 @@ def _job(composed: DictConfig) -> float | None:
 def _run(composed: DictConfig) -> float:
     from runner.experiment import run_experiment
     from runner.preparation import prepare
-    from runner.results.run_directory import RunDirectory
     from runner.results.summary import render_summary
 
     config = parse_config(composed)
     _set_log_level(config.log_level)
     directory = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
-    directory.write_text(directory.config, config_for_people(composed))
-    result = run_experiment(prepare(config), directory)
+    with hold(directory) as state:
+        directory.write_text(directory.config, config_for_people(composed))
+        experiment = prepare(config)
+        state.begin(config.model_dump(exclude={"overrides"}), experiment.data.fingerprint)
+        result = run_experiment(experiment, directory)
     if config.log_level in ("debug", "info"):
         shown = os.path.relpath(directory.path)
         Console(width=None if sys.stdout.isatty() else 100).print(

@@ -22,6 +22,7 @@ from runner.results.run_directory import RunDirectory
 from runner.results.schema import DataSummary, Result, Timing
 from runner.results.trials import trials_table, write_trials
 from runner.search.progress import progress
+from runner.search.record import FitRecord
 from runner.search.scoring import FoldScorer
 from runner.searching import (
     choose_winner,
@@ -76,6 +77,11 @@ def _run(
         experiment.config.compute, n_fits, experiment.is_network, partial(measure_fit_s, experiment)
     )
 
+    done_before = {
+        (entry.candidate, entry.fold)
+        for entry in FitRecord(directory.record)
+        if entry.status == "completed"
+    }
     with progress(directory.record, n_fits, experiment.n_splits, experiment.scoring.refit):
         search_started = time.perf_counter()
         search = run_search(experiment, estimator, scorer, n_jobs, directory)
@@ -102,7 +108,7 @@ def _run(
         best=best.evaluation,
         baseline=baseline.evaluation if baseline else None,
         comparison=compare_judged(experiment, best, baseline) if baseline else None,
-        trials=count_trials(search, experiment.n_splits),
+        trials=count_trials(search, experiment.n_splits, done_before),
         timing=Timing(time.perf_counter() - started, search_s, refit_s),
     )
     _write_best_overrides(experiment, result, directory)

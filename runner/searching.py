@@ -164,15 +164,20 @@ def _evaluation(row: pd.Series, params: Mapping[str, Any]) -> Evaluation:
     )
 
 
-def count_trials(search: Any, n_splits: int) -> TrialCounts:
+def count_trials(search: Any, n_splits: int, done_before: set[tuple[str, str]]) -> TrialCounts:
+    """Count the search's candidates and fits; `done_before` are (candidate, fold) restored."""
     results = search.cv_results_
     splits = [results[f"split{i}_test_{_first_metric(results)}"] for i in range(n_splits)]
     n_rungs = results.get("iter")
+    searched = {
+        clone(search.estimator).set_params(**params).candidate_id() for params in results["params"]
+    }
     n_candidates = len(results["params"]) if n_rungs is None else int(np.sum(n_rungs == 0))
     return TrialCounts(
         n_candidates=n_candidates,
         n_fits=len(results["params"]) * n_splits,
         n_failed=int(np.sum(np.isnan(np.asarray(splits, dtype=float)))),
+        n_restored=sum(candidate in searched for candidate, _ in done_before),
     )
 
 

@@ -28,8 +28,6 @@ from runner.errors import RequestError, did_you_mean, listing
 
 CONFIG_NAME = "runner"
 MASK = "***"
-# Two runs started in the same second must not share a folder.
-_RUN_ID = os.urandom(3).hex()
 # Parts whose keys follow from what was chosen, so they can't be listed beforehand.
 _REQUIRED = ("data", "preprocess", "model", "optimizer", "training", "search", "cv", "compute")
 _COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
@@ -59,7 +57,8 @@ def register() -> None:
         base[name]._set_flag("struct", False)
     ConfigStore.instance().store("open_sections", base, replace=True)
     Plugins.instance().register(_UserConf)
-    OmegaConf.register_resolver("run_id", lambda: _RUN_ID, replace=True)
+    # Cached with each config, as the time is: two runs of the same second never share a folder.
+    OmegaConf.register_resolver("run_id", lambda: os.urandom(3).hex(), use_cache=True, replace=True)
 
 
 def compose_config(

@@ -50,6 +50,11 @@ class RunDirectory:
         return self.path / "fits.jsonl"
 
     @property
+    def state(self) -> Path:
+        """Who is or was writing here, and what for."""
+        return self.path / "state.json"
+
+    @property
     def states(self) -> Path:
         """States of training that may be continued; gone when the run is complete."""
         return self.path / "states"

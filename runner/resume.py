@@ -1,0 +1,117 @@
+"""``runner resume RUN_DIR``: go on with a run that was killed, interrupted or failed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import yaml
+
+from runner import __version__
+from runner.app import REFUSED, run_app
+from runner.command_line import parse_arguments
+from runner.config.compose import compose_config, parse_config
+from runner.config.overrides import parse_override
+from runner.errors import RequestError
+from runner.results.run_directory import RunDirectory
+from runner.results.state import config_fingerprint, is_held, read_state
+
+# Budgets may be raised on resuming: nothing that was done becomes wrong.
+_BUDGETS = ("search.n_iter",)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(None, f"{message}; usage: runner resume RUN_DIR [--force] [key=value …]")
+
+
+def resume(arguments: Sequence[str]) -> int:
+    """Continue a run in its own directory; finished fits are answered from its record."""
+    try:
+        parser = _Parser(add_help=False)
+        parser.add_argument("directory", type=Path)
+        parser.add_argument("--force", action="store_true")
+        parser.add_argument("changes", nargs="*")
+        options = parser.parse_args(arguments)
+        directory = RunDirectory(options.directory.absolute())
+        settings = _settings(directory)
+        _check_state(directory, options.force)
+        os.chdir(settings["cwd"])
+        overrides = [*_recorded(directory), *_allowed(options.changes)]
+        flags = ["--config-name", settings["config_name"]]
+        if not options.force:
+            _check_config(directory, [*flags, *_recorded(directory)])
+    except RequestError as error:
+        print(f"runner: {error}", file=sys.stderr)  # noqa: T201
+        return REFUSED
+    return run_app([*flags, *overrides], resumes=directory)
+
+
+def _settings(directory: RunDirectory) -> dict[str, str]:
+    path = directory.hydra / "hydra.yaml"
+    try:
+        hydra = yaml.safe_load(path.read_text(encoding="utf-8"))["hydra"]
+        settings = {"cwd": hydra["runtime"]["cwd"], "config_name": hydra["job"]["config_name"]}
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        raise RequestError(str(directory.path), "is no run directory") from None
+    if not Path(settings["cwd"]).is_dir():
+        raise RequestError(str(directory.path), f"was run in {settings['cwd']}, which is gone")
+    return settings
+
+
+def _recorded(directory: RunDirectory) -> list[str]:
+    path = directory.hydra / "overrides.yaml"
+    try:
+        overrides = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise RequestError(str(path), f"can't be read: {error}") from None
+    if not (isinstance(overrides, list) and all(isinstance(text, str) for text in overrides)):
+        raise RequestError(str(path), "must be a list of overrides")
+    return overrides
+
+
+def _allowed(changes: Sequence[str]) -> list[str]:
+    for text in changes:
+        key = parse_override(text).key_or_group
+        if key not in (*_BUDGETS, "compute.n_jobs", "log_level"):
+            raise RequestError(
+                key, f"can't change on resuming; only {', '.join(_BUDGETS)} and compute.n_jobs can"
+            )
+    return list(changes)
+
+
+def _check_state(directory: RunDirectory, force: bool) -> None:
+    if is_held(directory):
+        raise RequestError(str(directory.path), "is being written by a live process")
+    state = read_state(directory)
+    if state is None:
+        raise RequestError(str(directory.path), "never began to run; start it anew")
+    if state.status == "completed" and not force:
+        raise RequestError(str(directory.path), "is complete; there is nothing to resume")
+    if state.version != __version__ and not force:
+        raise RequestError(
+            str(directory.path),
+            f"was written by runner {state.version}, this is {__version__}; --force goes on",
+        )
+
+
+def _check_config(directory: RunDirectory, arguments: list[str]) -> None:
+    """Refuse to go on when the same overrides now mean another config, or the data changed."""
+    # Only now: it imports scikit-learn.
+    from runner.preparation import prepare
+
+    state = read_state(directory)
+    assert state is not None
+    request = parse_arguments(arguments)
+    composed = compose_config(request.overrides, request.config_name, request.config_dir)
+    config = parse_config(composed)
+    if config_fingerprint(config.model_dump(exclude={"overrides"})) != state.config:
+        raise RequestError(
+            str(directory.path), "was run with another config than it now has; --force goes on"
+        )
+    if prepare(config).data.fingerprint != state.data:
+        raise RequestError(str(directory.path), "was run on other data; --force goes on")
