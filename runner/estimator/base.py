@@ -172,6 +172,7 @@ class ConfigEstimator(BaseEstimator):
         try:
             self._fit_pending()
         except Exception as error:
+            self._pending = None
             if self.record is not None:
                 failure = FitEntry.failed(self.candidate_id(), self.leaves(), self.fold_, error)
                 FitRecord(self.record).append(failure)
@@ -181,7 +182,12 @@ class ConfigEstimator(BaseEstimator):
 
     def candidate_id(self) -> str:
         """Name all that decides a fit but the rows."""
-        about = {"seed": self.seed, "horizon": self.horizon, "threads": self.threads}
+        about = {
+            "target": model_target(self._complete_config()["model"], self.task),
+            "seed": self.seed,
+            "horizon": self.horizon,
+            "threads": self.threads,
+        }
         return candidate_id({**self.leaves(), **about})
 
     def _fit_pending(self) -> None:

@@ -220,3 +220,30 @@ def test_bytes_scaled_by_the_network_are_those_scaled_before_it(kind: str, fast:
     inside, before = fitted.predict_proba(X), fitted.predict_proba(X.astype(np.float32))
     np.testing.assert_allclose(inside, before, atol=1e-6)
     assert np.ptp(inside) > 0.05
+
+
+def test_halving_trains_no_epoch_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.model_selection import StratifiedKFold
+
+    from runner.search.halving import SuccessiveHalving
+    from runner.training.session import Session
+
+    epochs: list[int] = []
+    run_epoch = Session.run_epoch
+
+    def spy(self: Session, *args: Any) -> dict[str, float]:
+        epochs.append(1)
+        return run_epoch(self, *args)
+
+    monkeypatch.setattr(Session, "run_epoch", spy)
+    search = SuccessiveHalving(
+        ConfigClassifier(config(), horizon=9, states=str(tmp_path)),
+        {"model.dropout": [0.1 * i for i in range(9)]},
+        n_iter=9,
+        max_resource=9,
+        cv=StratifiedKFold(2, shuffle=True, random_state=0),
+        refit=False,
+    ).fit(X, Y)
+    assert [p["training.epochs"] for p in search.cv_results_["params"]] == [1] * 9 + [3] * 3 + [9]
+    # Each candidate once, to its last rung: 6 to 1 epoch, 2 to 3 and one to 9, on both folds.
+    assert len(epochs) == 2 * (6 * 1 + 2 * 3 + 9)
