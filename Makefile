@@ -32,7 +32,7 @@ lint: env
 types: env
 	$(BIN)/mypy
 
-# Side by side with the ways people tune today; takes about an hour.
+# Side by side with the ways people tune today.
 bench: env
 	$(BIN)/python -m pip install --quiet --requirement requirements-bench.lock
 	$(BIN)/python -m benchmarks $(ARGS)
