@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -26,12 +28,14 @@ from runner.config.compose import (
 )
 from runner.config.overrides import to_override
 from runner.errors import ExperimentError, RequestError
+from runner.interrupts import INTERRUPTED, end_workers, exit_at_once, stops_in_time
 from runner.results.run_directory import RunDirectory
-from runner.results.state import hold
+from runner.results.state import Writer, hold
+from runner.search.record import RecordWriteError
 
 logger = logging.getLogger(__name__)
 
-DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, REFUSED = 0, 1, 2
 _exit_code = DONE
 
 
@@ -63,6 +67,8 @@ def run_app(arguments: Sequence[str], resumes: RunDirectory | None = None) -> in
     directory = [] if resumes is None else [to_override("hydra.run.dir", str(resumes.path))]
     sys.argv = [sys.argv[0], *request.for_hydra(), *directory]
     hydra.main(config_path=str(built_in_conf()), config_name=CONFIG_NAME)(_job)()
+    if _exit_code == INTERRUPTED:
+        exit_at_once(INTERRUPTED)
     return _exit_code
 
 
@@ -106,9 +112,8 @@ def _job(composed: DictConfig) -> float | None:
     try:
         return _run(composed)
     except KeyboardInterrupt:
-        logger.error("interrupted")
         _exit_code = INTERRUPTED
-    except (RequestError, ExperimentError) as error:
+    except (RequestError, ExperimentError, RecordWriteError) as error:
         logger.error("%s", error)
         _exit_code = REFUSED if isinstance(error, RequestError) else FAILED
     except Exception as error:
@@ -126,11 +131,15 @@ def _run(composed: DictConfig) -> float:
     config = parse_config(composed)
     _set_log_level(config.log_level)
     directory = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
-    with hold(directory) as state:
+    with hold(directory) as state, stops_in_time(partial(_interrupted, state, directory)):
         directory.write_text(directory.config, config_for_people(composed))
         experiment = prepare(config)
-        state.begin(config.model_dump(exclude={"overrides"}), experiment.data.fingerprint)
-        result = run_experiment(experiment, directory)
+        attempt = state.begin(config.model_dump(exclude={"overrides"}), experiment.data.fingerprint)
+        try:
+            result = run_experiment(experiment, directory, attempt)
+        except KeyboardInterrupt:
+            _interrupted(state, directory)
+            raise
     if config.log_level in ("debug", "info"):
         shown = os.path.relpath(directory.path)
         Console(width=None if sys.stdout.isatty() else 100).print(
@@ -138,6 +147,13 @@ def _run(composed: DictConfig) -> float:
         )
     assert result.best is not None
     return result.best.cv_mean
+
+
+def _interrupted(state: Writer, directory: RunDirectory) -> None:
+    end_workers()
+    if state.end("interrupted"):
+        shown = os.path.relpath(directory.path)
+        logger.error("interrupted; go on with: python -m runner resume %s", shlex.quote(shown))
 
 
 def _set_log_level(level: str) -> None:

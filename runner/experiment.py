@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shlex
 import shutil
 import time
 from dataclasses import replace
 from functools import partial
-
-from sklearn.base import clone
+from pathlib import Path
 
 from runner.compute import choose_n_jobs
 from runner.config.overrides import to_override
@@ -23,8 +23,8 @@ from runner.results.schema import DataSummary, Result, Timing
 from runner.results.trials import trials_table, write_trials
 from runner.search.progress import progress
 from runner.search.record import FitRecord
-from runner.search.scoring import FoldScorer
 from runner.searching import (
+    Evaluator,
     choose_winner,
     count_trials,
     evaluate_baseline,
@@ -33,12 +33,18 @@ from runner.searching import (
     planned_fits,
     run_search,
 )
+from runner.training.states import StateStore
 
 logger = logging.getLogger(__name__)
 
 
-def run_experiment(experiment: Experiment, directory: RunDirectory) -> Result:
+def run_experiment(experiment: Experiment, directory: RunDirectory, attempt: int = 0) -> Result:
     """Run a checked experiment and leave its record in `directory`.
+
+    Parameters
+    ----------
+    attempt
+        How often this run has been resumed.
 
     Returns
     -------
@@ -53,46 +59,44 @@ def run_experiment(experiment: Experiment, directory: RunDirectory) -> Result:
     started = time.perf_counter()
     outline = _outline(experiment)
     try:
-        result = _run(experiment, directory, outline, started)
-    except KeyboardInterrupt:
-        directory.write_result(replace(outline, status="interrupted"))
-        raise
-    except Exception as error:
-        directory.write_result(failed(outline, error))
+        result = _run(experiment, directory, attempt, outline, started)
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt)
+        ended = replace(outline, status="interrupted") if stopped else failed(outline, error)
+        # A disk that is full has no room for this either; what went wrong is what must be said.
+        with contextlib.suppress(OSError):
+            directory.write_result(ended)
         raise
     directory.write_result(result)
     return result
 
 
 def _run(
-    experiment: Experiment, directory: RunDirectory, outline: Result, started: float
+    experiment: Experiment,
+    directory: RunDirectory,
+    attempt: int,
+    outline: Result,
+    started: float,
 ) -> Result:
-    estimator = clone(experiment.estimator).set_params(record=str(directory.record))
-    scorer = FoldScorer(experiment.scoring)
     n_candidates, n_fits = planned_fits(experiment)
     logger.info("%d candidates × %d folds", n_candidates, experiment.n_splits)
     if experiment.ignores_budget:
         logger.info("search.n_iter=%d means nothing here", experiment.config.search.n_iter)
-    n_jobs = choose_n_jobs(
-        experiment.config.compute, n_fits, experiment.is_network, partial(measure_fit_s, experiment)
-    )
-
-    done_before = {
-        (entry.candidate, entry.fold)
-        for entry in FitRecord(directory.record)
-        if entry.status == "completed"
-    }
+    _say_what_is_not_deterministic(experiment)
+    record = FitRecord(directory.record, attempt)
+    done_before = {(entry.candidate, entry.fold) for entry in record if entry.status == "completed"}
+    evaluator = _evaluator(experiment, record, directory.states, n_fits)
     with progress(directory.record, n_fits, experiment.n_splits, experiment.scoring.refit):
         search_started = time.perf_counter()
-        search = run_search(experiment, estimator, scorer, n_jobs, directory)
+        search = run_search(evaluator)
         search_s = time.perf_counter() - search_started
         baseline_cv = None
         if experiment.searches:
-            baseline_cv = evaluate_baseline(experiment, estimator, scorer, n_jobs)
+            baseline_cv = evaluate_baseline(evaluator)
 
     trials = trials_table(search.cv_results_, refit=experiment.scoring.refit)
     write_trials(trials, directory.trials)
-    log_failures(directory)
+    log_failures(record)
     best_cv = choose_winner(experiment, trials, baseline_cv)
     shutil.rmtree(directory.states, ignore_errors=True)
 
@@ -116,6 +120,24 @@ def _run(
     details = _details(experiment, best, baseline)
     write_report(directory.report, result, trials, details)
     return replace(result, timing=Timing(time.perf_counter() - started, search_s, refit_s))
+
+
+def _say_what_is_not_deterministic(experiment: Experiment) -> None:
+    search = experiment.config.search
+    if search.trial_timeout is not None:
+        logger.info("search.trial_timeout: which fits end in time depends on this machine's speed")
+    if search.time_budget_s is not None:
+        logger.info("search.time_budget_s: how many fits are done depends on this machine's speed")
+
+
+def _evaluator(experiment: Experiment, record: FitRecord, states: Path, n_fits: int) -> Evaluator:
+    compute, measure = experiment.config.compute, partial(measure_fit_s, experiment)
+    return Evaluator(
+        experiment,
+        record,
+        StateStore(states, compute.cache_mb, compute.checkpoint_s, keeps_finished=False),
+        choose_n_jobs(compute, n_fits, experiment.is_network, measure),
+    )
 
 
 def failed(outline: Result, error: BaseException) -> Result:

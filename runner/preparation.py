@@ -24,6 +24,7 @@ from runner.config.schema import (
 from runner.config.targets import (
     allowed_targets,
     check_arguments,
+    check_constraints,
     check_nested,
     check_value,
     hints,
@@ -33,13 +34,8 @@ from runner.config.targets import (
 from runner.data.dataset import DataOptions, Dataset
 from runner.data.load import load_dataset
 from runner.errors import RequestError, did_you_mean, listing
-from runner.estimator.base import (
-    ConfigClassifier,
-    ConfigEstimator,
-    ConfigRegressor,
-    is_network_factory,
-    model_target,
-)
+from runner.estimator.base import ConfigClassifier, ConfigEstimator, ConfigRegressor
+from runner.estimator.parameters import is_network_factory, model_target
 from runner.search.build import (
     check_folds,
     make_search,
@@ -239,7 +235,7 @@ def _check_searched_optimizer(space: Space, fixed: str) -> None:
 def _check_learner(name: str, target: Any, arguments: Mapping[str, Any], data: Dataset) -> None:
     try:
         learner = target(**{k: v for k, v in arguments.items() if not isinstance(v, Mapping)})
-        learner._validate_params()
+        check_constraints(learner)
     except InvalidParameterError as error:
         raise _invalid_parameter(error) from None
     except (TypeError, ValueError) as error:
@@ -337,7 +333,7 @@ def _check_learner_value(path: str, target: Any, name: str, value: Any) -> None:
     if name not in parameters(target):
         return
     try:
-        target(**{name: value})._validate_params()
+        check_constraints(target(**{name: value}))
     except InvalidParameterError as error:
         problem = _invalid_parameter(error).problem
         raise RequestError(f"space.{path}", problem) from None

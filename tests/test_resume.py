@@ -62,8 +62,9 @@ def only(folder: Path) -> Path:
 
 
 def fits(directory: Path) -> int:
+    """Count the fits that ended."""
     record = directory / "fits.jsonl"
-    return record.read_bytes().count(b"\n") if record.exists() else 0
+    return record.read_bytes().count(b'"completed"') if record.exists() else 0
 
 
 def wait_for_fits(process: subprocess.Popen[bytes], folder: Path, count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -110,7 +111,17 @@ class Search(Section):
     """What every search knows; `arguments` are its ``_target_`` with that class's arguments."""
 
     n_iter: PositiveInt = 10
+    max_failures: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)] = 0.5
+    retries: Annotated[int, Field(ge=0)] = 1
+    trial_timeout: PositiveFloat | None = None
+    time_budget_s: PositiveFloat | None = None
     arguments: dict[str, Any]
+
+    def most_failures(self, n_fits: int) -> int:
+        """How many of so many fits may fail: `max_failures` as a number, or a share of them."""
+        if isinstance(self.max_failures, int):
+            return self.max_failures
+        return math.floor(self.max_failures * n_fits)
 
 
 class Compute(Section):
@@ -119,6 +130,7 @@ class Compute(Section):
     n_jobs: Literal["auto"] | int = "auto"
     threads: PositiveInt = 1
     cache_mb: PositiveFloat = 1000.0
+    checkpoint_s: Annotated[float, Field(ge=0)] = 30.0
 
 
 class ExperimentConfig(Section):

@@ -232,3 +232,15 @@ def check_value(path: str, annotation: Any, value: Any) -> None:
         adapter.validate_python(value, strict=True)
     except ValidationError as error:
         raise explain(error, prefix=path) from None
+
+
+def check_constraints(estimator: Any) -> None:
+    """Let scikit-learn check the arguments of what it made itself; others state no constraints.
+
+    Raises
+    ------
+    InvalidParameterError
+        For the first argument out of its range.
+    """
+    if hasattr(estimator, "_parameter_constraints"):
+        estimator._validate_params()

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Hashable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import keras
@@ -24,16 +25,16 @@ from runner.seeds import derive_seed
 from runner.training.callbacks import acts_within_epochs
 from runner.training.dropout import dropout_layers
 from runner.training.fallback import train_with_keras
-from runner.training.loop import TrainingState, train
+from runner.training.loop import train
 from runner.training.optimizers import fused, make_optimizer
 from runner.training.runtime import seeded
 from runner.training.session import KerasSession, Session, as_input, session_for
-from runner.training.states import StateStore
+from runner.training.states import StateStore, TrainingState
 
 logger = logging.getLogger(__name__)
 
 
-def make_network(
+def wrap_network(
     task: Task,
     factory: Callable[..., Any],
     arguments: Mapping[str, Any],
@@ -152,10 +153,9 @@ class _Network:
         self: Any, X: np.ndarray, y: np.ndarray, sample_weight: Any, **_: Any
     ) -> None:
         session = self._session()
-        state = None
         # Callbacks keep state of their own, which is not stored.
-        if self.states is not None and not self.training.callbacks:
-            state = self.states.load(self.state_key, at_most=self.training.epochs)
+        states = None if self.training.callbacks else self.states
+        state = states and states.load(self.state_key, at_most=self.training.epochs)
         session.set_scaling(*self.scaling)
         parts = [as_input(X), self._targets(session.model, y)]
         if sample_weight is not None:
@@ -181,10 +181,14 @@ class _Network:
                 start,
                 callbacks=callbacks,
                 dropout_rates=rates,
+                checkpoint=states and partial(states.save, self.state_key),
+                checkpoint_s=states.every_s if states else math.inf,
                 **settings,
             )
-        if self.states is not None and not self.training.callbacks:
-            self.states.save(self.state_key, state)
+        if states and states.keeps_finished:
+            states.save(self.state_key, state)
+        elif states:
+            states.drop(self.state_key)
         self.history_ = state.history
         self.epoch_s_ = state.epoch_s
         self.weights_ = state.final_weights

@@ -14,7 +14,8 @@ import numpy as np
 import skops.io
 
 from runner.errors import RequestError
-from runner.estimator.base import ConfigClassifier, ConfigEstimator, ConfigRegressor, scaling_of
+from runner.estimator.base import ConfigClassifier, ConfigEstimator, ConfigRegressor
+from runner.estimator.construction import scaling_of
 from runner.training.runtime import start_tensorflow
 
 _FITTED = ("classes_", "n_features_in_", "feature_names_in_", "preprocessor_")

@@ -25,7 +25,7 @@ class RunState:
 
     ``status`` is ``running``, ``interrupted``, ``failed`` or ``completed``; a writer that died
     without a word counts as interrupted. ``config`` and ``data`` are fingerprints, ``version`` the
-    runner's.
+    runner's. ``attempt`` counts how often the run has been resumed.
     """
 
     status: str
@@ -35,6 +35,7 @@ class RunState:
     config: str
     data: str
     version: str
+    attempt: int = 0
 
 
 class Writer:
@@ -44,8 +45,10 @@ class Writer:
         self._directory = directory
         self._state: dict[str, Any] = {}
 
-    def begin(self, config: Mapping[str, Any], data: str) -> None:
-        """Note what is run: the checked config, and the data's fingerprint."""
+    def begin(self, config: Mapping[str, Any], data: str) -> int:
+        """Note what is run: the checked config, and the data's fingerprint; return the attempt."""
+        before = read_state(self._directory)
+        attempt = 0 if before is None else before.attempt + 1
         self._state = {
             "status": "running",
             "pid": os.getpid(),
@@ -54,13 +57,18 @@ class Writer:
             "config": config_fingerprint(config),
             "data": data,
             "version": runner.__version__,
+            "attempt": attempt,
         }
         self._write()
+        return attempt
 
-    def end(self, status: str) -> None:
-        if self._state:
-            self._state["status"] = status
-            self._write()
+    def end(self, status: str) -> bool:
+        """Note how it ended; return False when that was noted before, or nothing had begun."""
+        if self._state.get("status") != "running":
+            return False
+        self._state["status"] = status
+        self._write()
+        return True
 
     def _write(self) -> None:
         self._directory.write_text(self._directory.state, to_json(self._state, indent=2))
@@ -92,11 +100,10 @@ def hold(directory: RunDirectory) -> Iterator[Writer]:
         writer = Writer(directory)
         try:
             yield writer
-        except KeyboardInterrupt:
-            writer.end("interrupted")
-            raise
-        except BaseException:
-            writer.end("failed")
+        except BaseException as error:
+            # On a full disk the state stays "running", which without a writer means interrupted.
+            with contextlib.suppress(OSError):
+                writer.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
         writer.end("completed")
     finally:

@@ -22,6 +22,7 @@ from sklearn.model_selection import (
 from runner.config.schema import Search
 from runner.config.targets import (
     check_arguments,
+    check_constraints,
     check_names,
     check_nested,
     check_value,
@@ -200,7 +201,7 @@ def make_search(
             arguments[name] = value
     try:
         search = target(estimator, **arguments)
-        getattr(search, "_validate_params", lambda: None)()
+        check_constraints(search)
     except (ValueError, TypeError) as error:
         raise RequestError("search", str(error).splitlines()[0]) from None
     return search

@@ -69,7 +69,7 @@ def _state(record: Path, n_splits: int, metric: str) -> tuple[int, float | None]
     scores: dict[str, list[float]] = defaultdict(list)
     n_done = 0
     for entry in FitRecord(record):
-        n_done += 1
+        n_done += entry.status != "started"
         if entry.status == "completed":
             scores[entry.candidate].append(entry.scores[metric])
     means = [sum(folds) / n_splits for folds in scores.values() if len(folds) == n_splits]

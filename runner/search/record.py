@@ -1,7 +1,8 @@
-"""The record of finished fits: one line for each (candidate, fold), written when it is done."""
+"""The record of fits: one line when a fit of a candidate on a fold begins, one when it ends."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -9,9 +10,11 @@ import time
 import traceback
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
+
+Status = Literal["started", "completed", "failed"]
 
 
 def candidate_id(leaves: Mapping[str, Any]) -> str:
@@ -20,25 +23,38 @@ def candidate_id(leaves: Mapping[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+class RecordWriteError(BaseException):
+    """The record can't be written, so the search must stop.
+
+    Not an Exception: scikit-learn would take it for a failed fit and go on.
+    """
+
+
 @dataclass(frozen=True)
 class FitEntry:
     """One fit of one candidate on one fold.
 
     ``fold`` is the fingerprint of the training rows, ``rows`` of the rows scored; ``scores`` maps
-    scorer names to scores, empty for a failed fit; ``error`` is the message and ``trace`` the
-    traceback of a failed one; ``at`` is when it ended, in seconds since 1970.
+    scorer names to scores, empty unless the fit is completed; ``error`` is the message and
+    ``trace`` the traceback of a failed one; ``at`` is when it was written, in seconds since 1970;
+    ``attempt`` counts how often the run had been resumed.
     """
 
     candidate: str
     fold: str
     params: dict[str, Any]
-    status: str
+    status: Status
     scores: dict[str, float]
     fit_s: float
     rows: str = ""
     error: str = ""
     trace: str = ""
+    attempt: int = 0
     at: float = field(default_factory=time.time, compare=False)
+
+    @classmethod
+    def started(cls, candidate: str, leaves: Mapping[str, Any], fold: str) -> Self:
+        return cls(candidate, fold, dict(leaves), "started", {}, 0.0)
 
     @classmethod
     def completed(
@@ -68,24 +84,45 @@ class FitEntry:
         )
 
 
+@dataclass(frozen=True)
 class FitRecord:
-    """An append-only file of fits; each line is a checksum (CRC-32) and a JSON object."""
+    """An append-only file of fits; each line is a checksum (CRC-32) and a JSON object.
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    Parameters
+    ----------
+    path
+        The file.
+    attempt
+        How often the run has been resumed. Completed fits are remembered for good; failed and dead
+        ones within an attempt, so that resuming tries them again.
+    """
+
+    path: Path
+    attempt: int = 0
 
     def append(self, entry: FitEntry) -> None:
-        """Write one entry in a single append, so that several processes can share the file."""
-        text = json.dumps(asdict(entry), default=repr).encode()
+        """Write one entry in a single append, so that several processes can share the file.
+
+        Raises
+        ------
+        RecordWriteError
+            When the file can't be written, or the disk is full.
+        """
+        text = json.dumps(asdict(replace(entry, attempt=self.attempt)), default=repr).encode()
         line = b"%08x %s\n" % (zlib.crc32(text), text)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            # A line that a crash cut short must not swallow this one.
-            size = os.fstat(descriptor).st_size
-            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-            os.write(descriptor, b"\n" + line if torn else line)
-        finally:
-            os.close(descriptor)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                # A line that a crash cut short must not swallow this one.
+                size = os.fstat(descriptor).st_size
+                torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+                line = b"\n" + line if torn else line
+                if os.write(descriptor, line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise RecordWriteError(f"can't write {self.path}: {error.strerror or error}") from None
 
     def __iter__(self) -> Iterator[FitEntry]:
         """Read the entries in the order written; damaged lines are passed over."""
@@ -98,34 +135,53 @@ class FitRecord:
                     yield entry
 
     def find(self, candidate: str, fold: str) -> FitEntry | None:
-        """Return the completed fit of a candidate on a fold, if it was ever recorded."""
-        found = _indexes.setdefault(str(self.path.absolute()), _Index(self.path))
-        return found.updated().get((candidate, fold))
+        """Return the end of a candidate's fit on a fold: completed, or failed in this attempt."""
+        entry = self._latest().get((candidate, fold))
+        return None if entry is None or entry.status == "started" else entry
+
+    def unfinished(self) -> list[FitEntry]:
+        """Fits of this attempt that have begun and not ended."""
+        return [entry for entry in self._latest().values() if entry.status == "started"]
+
+    def failed(self) -> list[FitEntry]:
+        """Fits that failed in this attempt."""
+        return [entry for entry in self._latest().values() if entry.status == "failed"]
+
+    def _latest(self) -> dict[tuple[str, str], FitEntry]:
+        return _indexes.setdefault((self.path, self.attempt), _Index(self)).updated()
 
 
 class _Index:
-    """The completed entries of a record by candidate and fold, read on as the file grows."""
+    """The latest entry of each (candidate, fold), read on as the file grows."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, record: FitRecord) -> None:
+        self._record = record
         self._read_to = 0
         self._entries: dict[tuple[str, str], FitEntry] = {}
 
     def updated(self) -> dict[tuple[str, str], FitEntry]:
-        if self._path.exists() and self._path.stat().st_size > self._read_to:
-            with self._path.open("rb") as file:
+        path = self._record.path
+        if path.exists() and path.stat().st_size > self._read_to:
+            with path.open("rb") as file:
                 file.seek(self._read_to)
                 for line in file:
                     if not line.endswith(b"\n"):
                         break  # being written
                     self._read_to += len(line)
                     entry = _read(line)
-                    if entry is not None and entry.status == "completed":
-                        self._entries[entry.candidate, entry.fold] = entry
+                    if entry is not None:
+                        self._add(entry)
         return self._entries
 
+    def _add(self, entry: FitEntry) -> None:
+        key = (entry.candidate, entry.fold)
+        known = self._entries.get(key)
+        done = known is not None and known.status == "completed"
+        if entry.status == "completed" or (entry.attempt == self._record.attempt and not done):
+            self._entries[key] = entry
 
-_indexes: dict[str, _Index] = {}
+
+_indexes: dict[tuple[Path, int], _Index] = {}
 
 
 def _read(line: bytes) -> FitEntry | None:

@@ -16,7 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from runner.data.dataset import Array, Task
 from runner.data.fingerprint import fingerprint
 from runner.errors import RequestError, did_you_mean, listing
-from runner.search.record import FitEntry, FitRecord
+from runner.search.record import FitEntry
 
 _DEFAULT: dict[Task, str] = {"classification": "accuracy", "regression": "r2"}
 _PROBE_ROWS = 40
@@ -217,21 +217,26 @@ class FoldScorer:
             return self.scoring.scores(estimator, X, y)
         started = time.perf_counter()
         rows = fingerprint(X, y)
-        record = FitRecord(estimator.record)
-        candidate = estimator.candidate_id()
-        known = record.find(candidate, estimator.fold_)
+        fit = (estimator.candidate_id(), estimator.leaves(), estimator.fold_)
+        known = estimator.record.find(fit[0], estimator.fold_)
         if (
             known is not None
             and known.rows == rows
             and set(known.scores) == set(self.scoring.names)
         ):
-            return known.scores
-        scores = self.scoring.scores(estimator, X, y)
+            return dict(known.scores)
+        try:
+            scores = self._finite(self.scoring.scores(estimator, X, y))
+        except Exception as error:
+            estimator.record.append(FitEntry.failed(*fit, error))
+            raise
         seconds = estimator.fit_s_ + time.perf_counter() - started
         if known is None:
-            record.append(
-                FitEntry.completed(
-                    candidate, estimator.leaves(), estimator.fold_, rows, scores, seconds
-                )
-            )
+            estimator.record.append(FitEntry.completed(*fit, rows, scores, seconds))
+        return scores
+
+    def _finite(self, scores: dict[str, float]) -> dict[str, float]:
+        score = scores[self.scoring.refit]
+        if not np.isfinite(score):
+            raise ValueError(f"{self.scoring.refit} is {score}")
         return scores

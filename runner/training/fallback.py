@@ -9,15 +9,10 @@ from typing import Any
 import keras
 
 from runner.config.schema import Training
-from runner.training.loop import (
-    FitDivergedError,
-    TrainingState,
-    hold_out,
-    learning_rate_at,
-    rows_of,
-)
+from runner.training.loop import FitDivergedError, hold_out, learning_rate_at, rows_of
 from runner.training.runtime import seeded
 from runner.training.session import Session
+from runner.training.states import TrainingState
 
 
 def train_with_keras(

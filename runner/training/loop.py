@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -15,7 +15,10 @@ import tensorflow as tf
 from runner.config.schema import Training
 from runner.seeds import derive_seed
 from runner.training.callbacks import EpochCallbacks
-from runner.training.session import Arrays, Session
+from runner.training.session import Session
+from runner.training.states import TrainingState
+
+logger = logging.getLogger(__name__)
 
 _PLATEAU_EPOCHS = 3
 _PLATEAU_FACTOR = 0.5
@@ -23,32 +26,6 @@ _PLATEAU_FACTOR = 0.5
 
 class FitDivergedError(ArithmeticError):
     """The loss became NaN or infinite."""
-
-
-@dataclass
-class TrainingState:
-    """A fit after some epochs; training goes on from here as if it had never stopped.
-
-    ``history`` maps loss and metric names to one value per epoch; ``best`` holds the weights of the
-    epoch with the lowest held-out loss, where early stopping is on; ``epoch_s`` how many seconds
-    the last epoch took.
-    """
-
-    weights: Arrays
-    optimizer: Arrays | None = None
-    history: dict[str, list[float]] = field(default_factory=dict)
-    best: Arrays | None = None
-    best_epoch: int = 0
-    stopped: bool = False
-    epoch_s: float = 0.0
-
-    @property
-    def epoch(self) -> int:
-        return len(self.history.get("loss", ()))
-
-    @property
-    def final_weights(self) -> Arrays:
-        return self.weights if self.best is None else self.best
 
 
 def train(
@@ -62,6 +39,8 @@ def train(
     seed: int,
     dropout_rates: list[float] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    checkpoint: Callable[[TrainingState], None] | None = None,
+    checkpoint_s: float = math.inf,
 ) -> TrainingState:
     """Train from `state` up to ``training.epochs`` epochs.
 
@@ -80,6 +59,8 @@ def train(
         Of the Dropout layers of this fit; None keeps the model's.
     callbacks
         Keras callbacks that act between epochs.
+    checkpoint
+        Called with the state between epochs, every `checkpoint_s` seconds.
 
     Raises
     ------
@@ -96,6 +77,9 @@ def train(
         session.model.optimizer.learning_rate = learning_rate
     hooks = EpochCallbacks(callbacks, session.model)
     hooks.begin()
+    if state.epoch:
+        logger.debug("training goes on from epoch %d", state.epoch)
+    stored = time.monotonic()
     while state.epoch < training.epochs and not state.stopped:
         epoch = state.epoch
         if learning_rate is not None and training.schedule != "none":
@@ -119,7 +103,15 @@ def train(
             _note_improvement(state, session, stopping.min_delta, stopping.patience)
         if hooks.end_epoch(epoch, scores):
             break
+        if checkpoint is not None and time.monotonic() - stored >= checkpoint_s:
+            checkpoint(_with_weights(state, session))
+            stored = time.monotonic()
     hooks.end()
+    return _with_weights(state, session)
+
+
+def _with_weights(state: TrainingState, session: Session) -> TrainingState:
+    """Take over the session's weights and optimizer state."""
     state.weights = session.model.get_weights()
     state.optimizer = session.optimizer_state
     return state

@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from runner.seeds import derive_seed
 from runner.training.dropout import VariableDropout, dropout_layers
+from runner.training.states import Arrays
 
-Arrays = list[np.ndarray]
 # Rows predicted at a time; fixed, so that predictions do not depend on how they are asked for.
 _CHUNK_ROWS = 2048
 _KEPT_SESSIONS = 32

@@ -1,19 +1,47 @@
-"""States of unfinished training on disk, so that any process can go on from them."""
+"""How far a fit has come, and a folder of such states, so that any process can go on from them."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
 import zipfile
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from runner.training.loop import TrainingState
-from runner.training.session import Arrays
+Arrays = list[np.ndarray]
 
 
+@dataclass
+class TrainingState:
+    """A fit after some epochs; training goes on from here as if it had never stopped.
+
+    ``history`` maps loss and metric names to one value per epoch; ``best`` holds the weights of the
+    epoch with the lowest held-out loss, where early stopping is on; ``epoch_s`` how many seconds
+    the last epoch took.
+    """
+
+    weights: Arrays
+    optimizer: Arrays | None = None
+    history: dict[str, list[float]] = field(default_factory=dict)
+    best: Arrays | None = None
+    best_epoch: int = 0
+    stopped: bool = False
+    epoch_s: float = 0.0
+
+    @property
+    def epoch(self) -> int:
+        return len(self.history.get("loss", ()))
+
+    @property
+    def final_weights(self) -> Arrays:
+        return self.weights if self.best is None else self.best
+
+
+@dataclass(frozen=True)
 class StateStore:
     """A folder of training states, bounded in size; the oldest are dropped first.
 
@@ -25,16 +53,21 @@ class StateStore:
         Created when the first state is saved.
     max_mb
         Bound on the sum of the files, in megabytes.
+    every_s
+        Seconds of training between two states of a fit under way.
+    keeps_finished
+        Whether the state at the end of a fit is kept, for one with more epochs to go on from.
     """
 
-    def __init__(self, folder: Path, max_mb: float) -> None:
-        self.folder = folder
-        self.max_bytes = max_mb * 1e6
+    folder: Path
+    max_mb: float = 1000.0
+    every_s: float = 30.0
+    keeps_finished: bool = True
 
     def load(self, key: str, at_most: int) -> TrainingState | None:
         """Return the state under `key`, unless there is none or it has over `at_most` epochs."""
         try:
-            with np.load(self.folder / f"{key}.npz", allow_pickle=False) as stored:
+            with np.load(self._path(key), allow_pickle=False) as stored:
                 about = json.loads(stored["about"].tobytes())
                 state = TrainingState(
                     weights=_listed(stored, "weights"),
@@ -47,7 +80,7 @@ class StateStore:
         return state if state.epoch <= at_most else None
 
     def save(self, key: str, state: TrainingState) -> None:
-        """Write `state` in one step; does nothing for a state larger than the bound."""
+        """Write `state` in one step; does nothing for one beyond the bound, or on a full disk."""
         about = {
             "history": state.history,
             "best_epoch": state.best_epoch,
@@ -58,14 +91,30 @@ class StateStore:
             for index, array in enumerate(getattr(state, name) or ()):
                 arrays[f"{name}_{index}"] = array
         size = sum(array.nbytes for array in arrays.values())
-        if size > self.max_bytes:
+        if size > self.max_mb * 1e6:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._make_room(size)
+        with contextlib.suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._make_room(size)
+            self._write(key, arrays)
+
+    def drop(self, key: str) -> None:
+        """Forget the state under `key`, if there is one."""
+        with contextlib.suppress(OSError):
+            self._path(key).unlink()
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.npz"
+
+    def _write(self, key: str, arrays: dict[str, np.ndarray]) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, self.folder / f"{key}.npz")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+            os.replace(temporary, self._path(key))
+        except BaseException:
+            os.unlink(temporary)
+            raise
 
     def _make_room(self, size: int) -> None:
         stored = []
@@ -76,7 +125,7 @@ class StateStore:
                 continue
         total = size + sum(length for _, length, _ in stored)
         for _, length, path in sorted(stored):
-            if total <= self.max_bytes:
+            if total <= self.max_mb * 1e6:
                 break
             path.unlink(missing_ok=True)
             total -= length

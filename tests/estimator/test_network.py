@@ -13,6 +13,7 @@ from sklearn.datasets import load_diabetes, load_digits
 from runner.errors import RequestError
 from runner.estimator.base import ConfigClassifier, ConfigRegressor
 from runner.estimator.saved import load_estimator, save_estimator
+from runner.training.states import StateStore
 
 DIGITS = load_digits()
 X, Y = DIGITS.images[:300].astype(np.uint8), DIGITS.target[:300]
@@ -74,7 +75,7 @@ def test_more_epochs_go_on_from_the_stored_state(
         return run_epoch(self, *args)
 
     monkeypatch.setattr(Session, "run_epoch", spy)
-    states = {"horizon": 7, "states": str(tmp_path)}
+    states = {"horizon": 7, "states": StateStore(tmp_path)}
     probabilities(config(training={**training, "epochs": 3}), **states)
     continued = probabilities(config(training={**training, "epochs": 7}), **states)
     assert len(epochs) == 7
@@ -82,16 +83,16 @@ def test_more_epochs_go_on_from_the_stored_state(
 
 
 def test_a_damaged_state_is_a_fresh_start(tmp_path: Path) -> None:
-    expected = probabilities(config(), states=str(tmp_path))
+    expected = probabilities(config(), states=StateStore(tmp_path))
     (stored,) = tmp_path.glob("*.npz")
     for content in (b"", b"PK\x03\x04 nonsense", stored.read_bytes()[:-40]):
         stored.write_bytes(content)
-        assert np.array_equal(probabilities(config(), states=str(tmp_path)), expected)
+        assert np.array_equal(probabilities(config(), states=StateStore(tmp_path)), expected)
 
 
 def test_stored_states_stay_within_their_bound(tmp_path: Path) -> None:
     for seed in range(4):
-        probabilities(config(), states=str(tmp_path), seed=seed, cache_mb=0.1)
+        probabilities(config(), states=StateStore(tmp_path, max_mb=0.1), seed=seed)
     sizes = [path.stat().st_size for path in tmp_path.glob("*.npz")]
     assert 0 < sum(sizes) < 0.1e6
 
@@ -237,7 +238,7 @@ def test_halving_trains_no_epoch_twice(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Session, "run_epoch", spy)
     search = SuccessiveHalving(
-        ConfigClassifier(config(), horizon=9, states=str(tmp_path)),
+        ConfigClassifier(config(), horizon=9, states=StateStore(tmp_path)),
         {"model.dropout": [0.1 * i for i in range(9)]},
         n_iter=9,
         max_resource=9,

@@ -14,9 +14,10 @@ start_tensorflow(1)
 
 import keras  # noqa: E402
 
-from runner.training.loop import FitDivergedError, TrainingState, train  # noqa: E402
+from runner.training.loop import FitDivergedError, train  # noqa: E402
 from runner.training.optimizers import make_optimizer  # noqa: E402
 from runner.training.session import Session  # noqa: E402
+from runner.training.states import TrainingState  # noqa: E402
 
 
 def build(seed: int = 3) -> keras.Model:
