@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
 from runner.errors import RequestError
@@ -102,6 +102,33 @@ def _protected(argument: str) -> str:
         return argument
     parse_override(argument)
     return f"{key}={_quote(text)}"
+
+
+def sweep_points(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """Overrides of single jobs of a sweep, which between them name every option and ``hydra`` value.
+
+    The first takes the first value of everything that is swept.
+    """
+    parsed = [parse_override(text) for text in overrides]
+    values = [_swept(override) for override in parsed]
+    first = [texts[0] for texts in values]
+    yield first
+    for index, (override, texts) in enumerate(zip(parsed, values, strict=True)):
+        key = override.key_or_group
+        if "." not in key or key.startswith("hydra."):
+            for text in texts[1:]:
+                yield [*first[:index], text, *first[index + 1 :]]
+
+
+def _swept(override: Override) -> list[str]:
+    """An override for each value of a sweep, or for its start where it is a range of numbers."""
+    key, _, _ = str(override.input_line).partition("=")
+    value = override.value()
+    if isinstance(value, ChoiceSweep):
+        return [f"{key}={text}" for text in override.sweep_string_iterator()]
+    if isinstance(value, RangeSweep | IntervalSweep):
+        return [f"{key}={value.start}"]
+    return [str(override.input_line)]
 
 
 def is_searchable(path: str) -> bool:
