@@ -32,7 +32,9 @@ from runner.searching import (
     measure_fit_s,
     planned_fits,
     run_search,
+    warn_of_damage,
 )
+from runner.secrets import mask
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +79,7 @@ def _run(
         experiment.config.compute, n_fits, experiment.is_network, partial(measure_fit_s, experiment)
     )
 
+    warn_of_damage(directory)
     done_before = {
         (entry.candidate, entry.fold)
         for entry in FitRecord(directory.record)
@@ -151,8 +154,8 @@ def _write_best_overrides(experiment: Experiment, result: Result, directory: Run
     lines = []
     for path, value in result.best.params.items():
         line = to_override(path, value)
-        if len(line.split()) > 1:
-            logger.warning("best.overrides can't hold a value with spaces, left out: %s", line)
+        if len(line.split()) > 1 or mask(line) != line:
+            logger.warning("best.overrides can't hold spaces or secrets, left out: %s", line)
         else:
             lines.append(line)
     directory.write_text(directory.best_overrides, "".join(f"{line}\n" for line in lines))

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.utils import _safe_indexing
 
-from runner.errors import ExperimentError
+from runner.errors import ExperimentError, listing
 from runner.estimator.base import ConfigEstimator
 from runner.preparation import Experiment
 from runner.results.run_directory import RunDirectory
@@ -121,6 +121,16 @@ def _fit(search: Any, experiment: Experiment) -> Any:
         warnings.simplefilter("ignore", FitFailedWarning)
         warnings.filterwarnings("ignore", "The total space of parameters|One or more of the test")
         return search.fit(data.X_train, data.y_train, **groups)
+
+
+def warn_of_damage(directory: RunDirectory) -> None:
+    damaged = FitRecord(directory.record).damaged_lines()
+    if damaged:
+        logger.warning(
+            "%s is damaged; what its lines %s said is done again",
+            directory.record.name,
+            listing(damaged),
+        )
 
 
 def log_failures(directory: RunDirectory) -> None:

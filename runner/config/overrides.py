@@ -105,9 +105,10 @@ def _protected(argument: str) -> str:
 
 
 def sweep_points(overrides: Sequence[str]) -> Iterator[list[str]]:
-    """Overrides of single jobs of a sweep, which between them name every option and ``hydra`` value.
+    """Overrides of single jobs of a sweep.
 
-    The first takes the first value of everything that is swept.
+    Between them they have every group option and every value of ``hydra`` that is swept; of
+    anything else, and in the first of them, the first value.
     """
     parsed = [parse_override(text) for text in overrides]
     values = [_swept(override) for override in parsed]

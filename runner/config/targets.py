@@ -56,6 +56,11 @@ def allowed_targets() -> tuple[str, ...]:
     return (*BUILT_IN, *own)
 
 
+def allows_own_modules() -> bool:
+    """Whether the environment or this folder's pyproject.toml allows more than what is built in."""
+    return bool(_from_environment() or _from_pyproject())
+
+
 def _from_environment() -> list[str]:
     return os.environ.get("RUNNER_ALLOW", "").replace(",", " ").split()
 

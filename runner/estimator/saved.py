@@ -15,6 +15,7 @@ import skops.io
 
 from runner.errors import RequestError
 from runner.estimator.base import ConfigClassifier, ConfigEstimator, ConfigRegressor, scaling_of
+from runner.secrets import mask
 from runner.training.runtime import start_tensorflow
 
 _FITTED = ("classes_", "n_features_in_", "feature_names_in_", "preprocessor_")
@@ -38,7 +39,8 @@ def save_estimator(estimator: ConfigEstimator, folder: Path) -> None:
     else:
         parts["model_"] = estimator.model_
     skops.io.dump(parts, folder / "parts.skops")
-    (folder / "estimator.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
+    text = json.dumps(mask(description), indent=2)
+    (folder / "estimator.json").write_text(text, encoding="utf-8")
 
 
 def load_estimator(folder: Path) -> ConfigEstimator:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 import traceback
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
+
+from pydantic import TypeAdapter
+
+from runner.secrets import mask
 
 
 def candidate_id(leaves: Mapping[str, Any]) -> str:
@@ -50,7 +56,7 @@ class FitEntry:
         scores: Mapping[str, float],
         fit_s: float,
     ) -> Self:
-        return cls(candidate, fold, dict(leaves), "completed", dict(scores), fit_s, rows)
+        return cls(candidate, fold, mask(dict(leaves)), "completed", dict(scores), fit_s, rows)
 
     @classmethod
     def failed(
@@ -59,13 +65,17 @@ class FitEntry:
         return cls(
             candidate,
             fold,
-            dict(leaves),
+            mask(dict(leaves)),
             "failed",
             {},
             0.0,
-            error=f"{type(error).__name__}: {error}",
-            trace="".join(traceback.format_exception(error)),
+            error=mask(f"{type(error).__name__}: {error}"),
+            trace=mask("".join(traceback.format_exception(error))),
         )
+
+
+_ENTRY = TypeAdapter(FitEntry)
+_START = re.compile(rb"[0-9a-f]{8} \{")
 
 
 class FitRecord:
@@ -89,13 +99,19 @@ class FitRecord:
 
     def __iter__(self) -> Iterator[FitEntry]:
         """Read the entries in the order written; damaged lines are passed over."""
+        for _, entries in self._lines():
+            yield from entries
+
+    def damaged_lines(self) -> list[int]:
+        """Numbers, from 1, of the lines that hold anything but one whole entry."""
+        return [number for number, entries in self._lines() if len(entries) != 1]
+
+    def _lines(self) -> Iterator[tuple[int, list[FitEntry]]]:
         if not self.path.exists():
             return
         with self.path.open("rb") as lines:
-            for line in lines:
-                entry = _read(line)
-                if entry is not None:
-                    yield entry
+            for number, line in enumerate(lines, start=1):
+                yield number, _read(line)
 
     def find(self, candidate: str, fold: str) -> FitEntry | None:
         """Return the completed fit of a candidate on a fold, if it was ever recorded."""
@@ -119,17 +135,31 @@ class _Index:
                     if not line.endswith(b"\n"):
                         break  # being written
                     self._read_to += len(line)
-                    entry = _read(line)
-                    if entry is not None and entry.status == "completed":
-                        self._entries[entry.candidate, entry.fold] = entry
+                    for entry in _read(line):
+                        if entry.status == "completed":
+                            self._entries[entry.candidate, entry.fold] = entry
         return self._entries
 
 
 _indexes: dict[str, _Index] = {}
 
 
-def _read(line: bytes) -> FitEntry | None:
-    checksum, _, text = line.rstrip(b"\n").partition(b" ")
-    if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
+def _read(line: bytes) -> list[FitEntry]:
+    """The whole entries of a line: one, and of a damaged line what can be told to be whole."""
+    whole = _parse(line[:-1]) if line.endswith(b"\n") else None
+    if whole is not None:
+        return [whole]
+    # Where it is the end of a line that is damaged, the next entry follows on the same line.
+    starts = [match.start() for match in _START.finditer(line)]
+    found = (_parse(line[start : end - 1]) for start, end in pairwise([*starts, len(line)]))
+    return [entry for entry in found if entry is not None]
+
+
+def _parse(text: bytes) -> FitEntry | None:
+    checksum, _, content = text.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(content):
         return None
-    return FitEntry(**json.loads(text))
+    try:
+        return _ENTRY.validate_python(json.loads(content))
+    except ValueError:  # not written by this version, whatever its checksum
+        return None

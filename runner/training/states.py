@@ -6,12 +6,18 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from runner.training.loop import TrainingState
 from runner.training.session import Arrays
+
+_UNREADABLE = (
+    *(OSError, EOFError, ValueError, KeyError, TypeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 class StateStore:
@@ -35,6 +41,8 @@ class StateStore:
         """Return the state under `key`, unless there is none or it has over `at_most` epochs."""
         try:
             with np.load(self.folder / f"{key}.npz", allow_pickle=False) as stored:
+                if sum(member.file_size for member in stored.zip.infolist()) > self.max_bytes:
+                    return None
                 about = json.loads(stored["about"].tobytes())
                 state = TrainingState(
                     weights=_listed(stored, "weights"),
@@ -42,7 +50,7 @@ class StateStore:
                     best=_listed(stored, "best") or None,
                     **about,
                 )
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        except _UNREADABLE:
             return None
         return state if state.epoch <= at_most else None
 
