@@ -324,6 +324,7 @@ def _check_values(
             dimension.values if isinstance(dimension, Choice) else (dimension.low, dimension.high)
         )
         name = path.removeprefix("model.")
+        check_nested(f"space.{path}", values, allow)
         for value in values:
             if path in sections:
                 check_value(f"space.{path}", sections[path], value)

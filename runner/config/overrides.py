@@ -30,6 +30,8 @@ def parse_override(text: str) -> Override:
         raise RequestError(None, f"can't read the override '{text}': write key=value")
     try:
         return OverridesParser.create().parse_override(text)
+    except RecursionError:
+        raise RequestError(None, f"can't read the override '{text[:40]}…': too deep") from None
     except HydraException as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         detail = lines[1] if len(lines) > 1 else lines[0]
