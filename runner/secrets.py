@@ -128,3 +128,8 @@ def _guarded_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
             # Formatters take this text where it is there.
             record.exc_text = mask(logging.Formatter().formatException(record.exc_info))
     return record
+
+
+if _remembered():
+    # A worker process: it knows from its start.
+    guard_output()

@@ -54,7 +54,7 @@ def to_override(path: str, value: Any) -> str:
     path
         Config path.
     value
-        None, bool, int, float, str, or lists and mappings of them.
+        None, bool, int, float, str, or lists and mappings (whose keys are words) of them.
     """
     return f"{path}={_write(value)}"
 
@@ -70,17 +70,24 @@ def _write(value: Any) -> str:
         return repr(value) if math.isfinite(value) else str(value)
     if isinstance(value, str):
         return _write_string(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and all(map(is_word, value)):
         return "{" + ",".join(f"{key}:{_write(item)}" for key, item in value.items()) + "}"
     if isinstance(value, Sequence):
         return "[" + ",".join(map(_write, value)) + "]"
     raise TypeError(f"can't write {type(value).__name__} as an override")
 
 
+def is_word(value: Any) -> bool:
+    """Whether `value` is a text that Hydra's grammar reads as itself, without quotes."""
+    return (
+        isinstance(value, str)
+        and _PLAIN.fullmatch(value) is not None
+        and value.lower() not in _RESERVED
+    )
+
+
 def _write_string(text: str) -> str:
-    if _PLAIN.fullmatch(text) and text.lower() not in _RESERVED:
-        return text
-    return _quote(text)
+    return text if is_word(text) else _quote(text)
 
 
 def _quote(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, flag_override
@@ -37,7 +37,7 @@ _LOGGING_CLASSES = (
 )
 _SECTIONS = (
     *("hydra_logging", "job_logging", "callbacks", "launcher", "sweeper"),
-    *("job", "output_subdir", "runtime"),
+    *("job", "output_subdir"),
 )
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 # Nothing here decides what Python runs, as PYTHONPATH, LD_PRELOAD or RUNNER_ALLOW would.
@@ -88,10 +88,9 @@ def check_hydra(config: DictConfig) -> None:
                 "a config can't set it; set it where you start the runner. It can set "
                 f"{listing(_ENVIRONMENT)}",
             )
-    _check_inside("hydra.output_subdir", hydra["output_subdir"])
-    for group, option in hydra["runtime"]["choices"].items():
-        for name in option if isinstance(option, list) else [option]:
-            _check_inside(group, name)
+    subdir = PurePath(hydra["output_subdir"] or "")
+    if subdir.is_absolute() or ".." in subdir.parts:
+        raise RequestError("hydra.output_subdir", f"'{subdir}' leads out of the run's folder")
 
 
 def check_search_path(entries: object, allow: Sequence[str]) -> None:
@@ -114,7 +113,7 @@ def _resolved(config: DictConfig) -> dict[str, Any]:
         filled.hydra.runtime.output_dir = "."
         filled.hydra.job.id, filled.hydra.job.num = "0", 0
     previous = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(filled)
+    HydraConfig.instance().cfg = cast(Any, filled)
     try:
         hydra: dict[str, Any] = {}
         for key in _SECTIONS:
@@ -161,9 +160,3 @@ def _check_plugin(path: str, node: Any, allow: Sequence[str]) -> None:
         is_named = key == "_target_" or (key == "custom_search_space" and target is not None)
         if is_named and target not in _PLUGINS:
             resolve(where, target, allow)
-
-
-def _check_inside(path: str, name: str | None) -> None:
-    parts = PurePath(name or "")
-    if parts.is_absolute() or ".." in parts.parts:
-        raise RequestError(path, f"'{name}' leads out of its folder")

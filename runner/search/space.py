@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, QuotedString, RangeSweep
 from hydra.errors import HydraException
 
-from runner.config.overrides import parse_value
+from runner.config.overrides import is_word, parse_value
 from runner.errors import RequestError, did_you_mean, listing
 
 _RANGE_KEYS = {"low", "high", "log", "step"}
@@ -293,7 +293,7 @@ def _choice_values(where: str, values: Any) -> tuple[Any, ...]:
 
 def _is_config_value(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return all(isinstance(k, str) and _is_config_value(v) for k, v in value.items())
+        return all(is_word(key) and _is_config_value(item) for key, item in value.items())
     if isinstance(value, list | tuple):
         return all(map(_is_config_value, value))
     return value is None or isinstance(value, bool | int | float | str)
