@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 
 from runner.app import run_app
+from runner.secrets import guard_output
 
 
 def main() -> None:
     """Run a verb, or Hydra's application where the first word is none."""
+    guard_output()
     first, *rest = sys.argv[1:] or [""]
     if first == "resume":
         from runner.resume import resume

@@ -14,7 +14,7 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from runner.command_line import CommandLine, parse_arguments
@@ -23,10 +23,12 @@ from runner.config.compose import (
     built_in_conf,
     compose_config,
     config_for_people,
+    note_secrets,
     parse_config,
     register,
 )
-from runner.config.overrides import to_override
+from runner.config.overrides import sweep_points, to_override
+from runner.config.trust import check_hydra, hydra_whitelist
 from runner.errors import ExperimentError, RequestError
 from runner.interrupts import INTERRUPTED, end_workers, exit_at_once, stops_in_time
 from runner.results.run_directory import RunDirectory
@@ -59,14 +61,18 @@ def run_app(arguments: Sequence[str], resumes: RunDirectory | None = None) -> in
         register()
         if request.runs_one_job:
             _check(request, resumes)
-        elif not request.asks_for_help and not request.is_sweep:
-            compose_config(request.overrides, request.config_name, request.config_dir)
+        elif request.composes:
+            _check_jobs(request, sweeps=request.is_sweep)
     except RequestError as error:
         print(f"runner: {error}", file=sys.stderr)  # noqa: T201
         return REFUSED
     directory = [] if resumes is None else [to_override("hydra.run.dir", str(resumes.path))]
     sys.argv = [sys.argv[0], *request.for_hydra(), *directory]
-    hydra.main(config_path=str(built_in_conf()), config_name=CONFIG_NAME)(_job)()
+    hydra.main(
+        config_path=str(built_in_conf()),
+        config_name=CONFIG_NAME,
+        execution_whitelist=hydra_whitelist(),
+    )(_job)()
     if _exit_code == INTERRUPTED:
         exit_at_once(INTERRUPTED)
     return _exit_code
@@ -74,6 +80,10 @@ def run_app(arguments: Sequence[str], resumes: RunDirectory | None = None) -> in
 
 def _check(request: CommandLine, resumes: RunDirectory | None) -> None:
     composed = compose_config(request.overrides, request.config_name, request.config_dir)
+    if composed.hydra.mode == RunMode.MULTIRUN:
+        _check_jobs(request, sweeps=True)
+        return
+    check_hydra(composed)
     config = parse_config(composed)
     # The folder's name refers to Hydra's own config, as it will in the job.
     HydraConfig.instance().set_config(composed)
@@ -89,6 +99,21 @@ def _check(request: CommandLine, resumes: RunDirectory | None) -> None:
         prepare(config)
     finally:
         logging.getLogger().removeHandler(silence)
+
+
+def _check_jobs(request: CommandLine, sweeps: bool) -> None:
+    """Check how jobs are composed and what Hydra would do for them, but not the jobs themselves."""
+    points = [request.overrides]
+    if sweeps:
+        first = next(sweep_points(request.overrides))
+        composed = compose_config(first, request.config_name, request.config_dir)
+        params = OmegaConf.select(composed, "hydra.sweeper.params") or {}
+        swept = [f"{path}={value}" for path, value in params.items()]
+        points = list(sweep_points([*request.overrides, *swept]))
+    for overrides in points:
+        composed = compose_config(overrides, request.config_name, request.config_dir)
+        check_hydra(composed)
+        note_secrets(composed)
 
 
 def _check_run_dir(path: Path) -> None:

@@ -25,7 +25,7 @@ class CommandLine:
     config_name: str
     config_dir: str | None
     is_sweep: bool
-    asks_for_help: bool
+    composes: bool
 
     @property
     def runs_one_job(self) -> bool:
@@ -48,7 +48,7 @@ class _Parser(argparse.ArgumentParser):
 
 # Hydra's flags, by the number of values that follow.
 _BARE = ("--help", "--hydra-help", "--version", "--resolve", "--run", "--shell-completion")
-_WITH_VALUE = ("--cfg", "--info", "--package", "--config-path", "--experimental-rerun")
+_WITH_VALUE = ("--cfg", "--info", "--package", "--config-path")
 _SHORT = {
     "--help": "-h",
     "--run": "-r",
@@ -58,7 +58,7 @@ _SHORT = {
     "--package": "-p",
     "--config-path": "-cp",
 }
-_HELP = ("--help", "--hydra-help", "--version", "--shell-completion", "--experimental-rerun")
+_COMPOSE_NOTHING = ("--version", "--shell-completion")
 
 
 def parse_arguments(arguments: Sequence[str]) -> CommandLine:
@@ -89,7 +89,7 @@ def parse_arguments(arguments: Sequence[str]) -> CommandLine:
         config_name=options.config_name,
         config_dir=options.config_dir,
         is_sweep=options.multirun,
-        asks_for_help=any(flag in flags for flag in _HELP),
+        composes=not any(flag in flags for flag in _COMPOSE_NOTHING),
     )
 
 

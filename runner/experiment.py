@@ -32,7 +32,9 @@ from runner.searching import (
     measure_fit_s,
     planned_fits,
     run_search,
+    warn_of_damage,
 )
+from runner.secrets import mask
 from runner.training.states import StateStore
 
 logger = logging.getLogger(__name__)
@@ -84,6 +86,7 @@ def _run(
         logger.info("search.n_iter=%d means nothing here", experiment.config.search.n_iter)
     _say_what_is_not_deterministic(experiment)
     record = FitRecord(directory.record, attempt)
+    warn_of_damage(record)
     done_before = {(entry.candidate, entry.fold) for entry in record if entry.status == "completed"}
     evaluator = _evaluator(experiment, record, directory.states, n_fits)
     with progress(directory.record, n_fits, experiment.n_splits, experiment.scoring.refit):
@@ -173,8 +176,8 @@ def _write_best_overrides(experiment: Experiment, result: Result, directory: Run
     lines = []
     for path, value in result.best.params.items():
         line = to_override(path, value)
-        if len(line.split()) > 1:
-            logger.warning("best.overrides can't hold a value with spaces, left out: %s", line)
+        if len(line.split()) > 1 or mask(line) != line:
+            logger.warning("best.overrides can't hold spaces or secrets, left out: %s", line)
         else:
             lines.append(line)
     directory.write_text(directory.best_overrides, "".join(f"{line}\n" for line in lines))

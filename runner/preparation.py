@@ -29,6 +29,7 @@ from runner.config.targets import (
     check_value,
     hints,
     parameters,
+    refuse_pickles,
     resolve,
 )
 from runner.data.dataset import DataOptions, Dataset
@@ -320,7 +321,11 @@ def _check_values(
             dimension.values if isinstance(dimension, Choice) else (dimension.low, dimension.high)
         )
         name = path.removeprefix("model.")
+        section, _, last = f"space.{path}".rpartition(".")
+        check_nested(f"space.{path}", values, allow)
         for value in values:
+            if isinstance(target, type):
+                refuse_pickles(section, target, {last: value})
             if path in sections:
                 check_value(f"space.{path}", sections[path], value)
             elif name in hints(target):

@@ -16,6 +16,7 @@ from runner.app import REFUSED, run_app
 from runner.command_line import parse_arguments
 from runner.config.compose import compose_config, parse_config
 from runner.config.overrides import parse_override
+from runner.config.targets import allows_own_modules
 from runner.errors import RequestError
 from runner.results.run_directory import RunDirectory
 from runner.results.state import config_fingerprint, is_held, read_state
@@ -39,8 +40,9 @@ def resume(arguments: Sequence[str]) -> int:
         options = parser.parse_args(arguments)
         directory = RunDirectory(options.directory.absolute())
         settings = _settings(directory)
+        _check_links(directory)
         _check_state(directory, options.force)
-        os.chdir(settings["cwd"])
+        _go_to(settings["cwd"], directory)
         overrides = [*_recorded(directory), *_allowed(options.changes)]
         flags = ["--config-name", settings["config_name"]]
         if not options.force:
@@ -56,6 +58,8 @@ def _settings(directory: RunDirectory) -> dict[str, str]:
     try:
         hydra = yaml.safe_load(path.read_text(encoding="utf-8"))["hydra"]
         settings = {"cwd": hydra["runtime"]["cwd"], "config_name": hydra["job"]["config_name"]}
+        if not all(isinstance(setting, str) for setting in settings.values()):
+            raise TypeError
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         raise RequestError(str(directory.path), "is no run directory") from None
     if not Path(settings["cwd"]).is_dir():
@@ -63,14 +67,36 @@ def _settings(directory: RunDirectory) -> dict[str, str]:
     return settings
 
 
+def _check_links(directory: RunDirectory) -> None:
+    """Refuse links: what a run appends to its files must not end up in others."""
+    for path in sorted(directory.path.rglob("*")):
+        if path.is_symlink():
+            raise RequestError(str(path), "is a link; a run directory holds plain files only")
+
+
+def _go_to(folder: str, directory: RunDirectory) -> None:
+    """Go to the folder that the run was started in, unless that means to trust what is there."""
+    moves = Path(folder).resolve() != Path.cwd()
+    os.chdir(folder)
+    if moves and allows_own_modules():
+        raise RequestError(
+            str(directory.path),
+            f"was run in {folder}, and modules of one's own are allowed there; "
+            "to trust them, resume it from that folder",
+        )
+
+
 def _recorded(directory: RunDirectory) -> list[str]:
     path = directory.hydra / "overrides.yaml"
     try:
         overrides = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise RequestError(str(path), f"can't be read: {error}") from None
+        raise RequestError(str(path), f"can't be read: {' '.join(str(error).split())}") from None
     if not (isinstance(overrides, list) and all(isinstance(text, str) for text in overrides)):
         raise RequestError(str(path), "must be a list of overrides")
+    for text in overrides:
+        if text.startswith("-"):
+            raise RequestError(str(path), f"'{text}' is no override")
     return overrides
 
 

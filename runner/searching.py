@@ -18,7 +18,7 @@ from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.utils import _safe_indexing
 
-from runner.errors import ExperimentError
+from runner.errors import ExperimentError, listing
 from runner.estimator.base import ConfigEstimator
 from runner.interrupts import leave_interrupts_to_main
 from runner.preparation import Experiment
@@ -134,7 +134,8 @@ class Evaluator:
     def _is(self, entry: FitEntry, candidate: ConfigEstimator, rows: np.ndarray) -> bool:
         data = self.experiment.data
         checked = candidate.checked(_safe_indexing(data.X_train, rows), data.y_train[rows])
-        return candidate.fold_id(*checked) == entry.fold
+        fit = (candidate.candidate_id(), candidate.fold_id(*checked))
+        return fit == (entry.candidate, entry.fold)
 
 
 def run_search(evaluator: Evaluator) -> Any:
@@ -241,6 +242,16 @@ def evaluate_baseline(evaluator: Evaluator) -> Evaluation | None:
     leaves = experiment.estimator.leaves()
     params = {path: leaves[path] for path in experiment.space.dimensions}
     return _evaluation(table.iloc[0], params)
+
+
+def warn_of_damage(record: FitRecord) -> None:
+    damaged = record.damaged_lines()
+    if damaged:
+        logger.warning(
+            "%s is damaged; what its lines %s said is done again",
+            record.path.name,
+            listing(damaged),
+        )
 
 
 def log_failures(record: FitRecord) -> None:

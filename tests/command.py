@@ -144,10 +144,11 @@ def _accept(composed: Any) -> None:
 
 def _attempt(args: list[str], refuse: _RefuseHeavy) -> dict[str, Any]:
     from runner import app
+    from runner.resume import resume
 
     assert callable(app._job)
     app._job = _accept  # type: ignore[assignment]
-    before = _tree()
+    folder, before = Path.cwd(), _tree()
     refuse.asked.clear()
     sys.argv = ["runner"]
     app._exit_code = app.DONE
@@ -156,7 +157,7 @@ def _attempt(args: list[str], refuse: _RefuseHeavy) -> dict[str, Any]:
         os.dup2(out.fileno(), 1)
         os.dup2(err.fileno(), 2)
         try:
-            code = app.run_app(args)
+            code = resume(args[1:]) if args[:1] == ["resume"] else app.run_app(args)
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else 1
         except Exception:  # noqa: BLE001 - a traceback is what a test must see
@@ -165,6 +166,7 @@ def _attempt(args: list[str], refuse: _RefuseHeavy) -> dict[str, Any]:
             traceback.print_exc()
             code = 1
         finally:
+            os.chdir(folder)
             sys.stdout.flush()
             sys.stderr.flush()
             for number, saved in zip((1, 2), kept, strict=True):

@@ -6,9 +6,10 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,17 +21,21 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from omegaconf.resolvers import oc
+from yaml import MarkedYAMLError, YAMLError
 
 import runner
+from runner import secrets
 from runner.config.overrides import is_searchable, parse_override
 from runner.config.schema import ExperimentConfig
+from runner.config.targets import allowed_targets
+from runner.config.trust import check_search_path
 from runner.errors import RequestError, did_you_mean, listing
 
 CONFIG_NAME = "runner"
-MASK = "***"
 # Parts whose keys follow from what was chosen, so they can't be listed beforehand.
 _REQUIRED = ("data", "preprocess", "model", "optimizer", "training", "search", "cv", "compute")
-_COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
+_COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, OSError, ValueError, YAMLError)
+_COERCIBLE = ("bool", "bytes", "float", "int", "str", "pathlib.Path")
 _OPEN = ("data", "model", "space", "search", "cv", "optimizer")
 
 
@@ -57,8 +62,23 @@ def register() -> None:
         base[name]._set_flag("struct", False)
     ConfigStore.instance().store("open_sections", base, replace=True)
     Plugins.instance().register(_UserConf)
+    OmegaConf.register_resolver("oc.env", _from_environment, replace=True)
+    OmegaConf.register_resolver("oc.coerce", _coerced, replace=True)
     # Cached with each config, as the time is: two runs of the same second never share a folder.
     OmegaConf.register_resolver("run_id", lambda: os.urandom(3).hex(), use_cache=True, replace=True)
+
+
+def _from_environment(name: str, *default: Any) -> str | None:
+    if name in os.environ:
+        secrets.remember(name)
+    return oc.env(name, *default)
+
+
+def _coerced(kind: str, value: Any) -> Any:
+    # OmegaConf's own imports any module for the sake of an enumeration in it.
+    if kind not in _COERCIBLE:
+        raise ValueError(f"oc.coerce makes {listing(_COERCIBLE)} only, not '{kind}'")
+    return oc.coerce(kind, value)
 
 
 def compose_config(
@@ -78,6 +98,7 @@ def compose_config(
         for text in overrides:
             _refuse_bare_sweep(text)
             _check_group(parse_override(text))
+        _check_search_path(overrides, config_name)
         try:
             return compose(config_name, list(overrides), return_hydra_config=True)
         except _COMPOSITION_ERRORS as error:
@@ -131,13 +152,30 @@ def parse_config(config: DictConfig, hydra: Any = None) -> ExperimentConfig:
     )
 
 
+def note_secrets(config: DictConfig) -> None:
+    """Learn which environment variables a composed config uses, before any worker starts."""
+    plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    with contextlib.suppress(OmegaConfBaseException):
+        OmegaConf.to_container(plain, resolve=True)
+
+
 def config_for_people(config: DictConfig) -> str:
-    """The resolved config as YAML; what comes from the environment is masked."""
-    OmegaConf.register_resolver("oc.env", lambda *_: MASK, replace=True)
+    """The resolved config as YAML; what comes from the environment is masked, numbers aside.
+
+    Where something is computed from such a value, the config is left unresolved.
+    """
+    OmegaConf.register_resolver("oc.env", _masked, replace=True)
     try:
         return OmegaConf.to_yaml(config, resolve=True)
+    except OmegaConfBaseException:
+        return OmegaConf.to_yaml(config, resolve=False)
     finally:
-        OmegaConf.register_resolver("oc.env", oc.env, replace=True)
+        OmegaConf.register_resolver("oc.env", _from_environment, replace=True)
+
+
+def _masked(name: str, *default: Any) -> str | None:
+    value = oc.env(name, *default)
+    return secrets.MASK if name in os.environ and not secrets.is_number(value) else value
 
 
 def options(group: str) -> list[str]:
@@ -151,6 +189,21 @@ def groups() -> list[str]:
         GlobalHydra.instance().config_loader().get_group_options("", ObjectType.GROUP)
     )
     return found
+
+
+def _check_search_path(overrides: Sequence[str], config_name: str) -> None:
+    """Refuse packages to look for options in before Hydra looks there."""
+    allow = allowed_targets()
+    for override in map(parse_override, overrides):
+        if override.key_or_group == "hydra.searchpath":
+            check_search_path(override.value(), allow)
+    repository = cast(ConfigLoaderImpl, GlobalHydra.instance().config_loader()).repository
+    try:
+        primary = repository.load_config(config_name)
+    except _COMPOSITION_ERRORS as error:
+        raise RequestError(None, _first_line(error)) from None
+    if primary is not None:
+        check_search_path(OmegaConf.select(primary.config, "hydra.searchpath"), allow)
 
 
 def _refuse_bare_sweep(text: str) -> None:
@@ -238,4 +291,8 @@ def _paths(node: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{error.problem} ('{mark.name}', line {mark.line + 1})"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

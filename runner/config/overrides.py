@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
 from runner.errors import RequestError
@@ -30,6 +30,8 @@ def parse_override(text: str) -> Override:
         raise RequestError(None, f"can't read the override '{text}': write key=value")
     try:
         return OverridesParser.create().parse_override(text)
+    except RecursionError:
+        raise RequestError(None, f"can't read the override '{text[:40]}…': too deep") from None
     except HydraException as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         detail = lines[1] if len(lines) > 1 else lines[0]
@@ -52,7 +54,7 @@ def to_override(path: str, value: Any) -> str:
     path
         Config path.
     value
-        None, bool, int, float, str, or lists and mappings of them.
+        None, bool, int, float, str, or lists and mappings (whose keys are words) of them.
     """
     return f"{path}={_write(value)}"
 
@@ -68,17 +70,24 @@ def _write(value: Any) -> str:
         return repr(value) if math.isfinite(value) else str(value)
     if isinstance(value, str):
         return _write_string(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and all(map(is_word, value)):
         return "{" + ",".join(f"{key}:{_write(item)}" for key, item in value.items()) + "}"
     if isinstance(value, Sequence):
         return "[" + ",".join(map(_write, value)) + "]"
     raise TypeError(f"can't write {type(value).__name__} as an override")
 
 
+def is_word(value: Any) -> bool:
+    """Whether `value` is a text that Hydra's grammar reads as itself, without quotes."""
+    return (
+        isinstance(value, str)
+        and _PLAIN.fullmatch(value) is not None
+        and value.lower() not in _RESERVED
+    )
+
+
 def _write_string(text: str) -> str:
-    if _PLAIN.fullmatch(text) and text.lower() not in _RESERVED:
-        return text
-    return _quote(text)
+    return text if is_word(text) else _quote(text)
 
 
 def _quote(text: str) -> str:
@@ -102,6 +111,34 @@ def _protected(argument: str) -> str:
         return argument
     parse_override(argument)
     return f"{key}={_quote(text)}"
+
+
+def sweep_points(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """Overrides of single jobs of a sweep.
+
+    Between them they have every group option and every value of ``hydra`` that is swept; of
+    anything else, and in the first of them, the first value.
+    """
+    parsed = [parse_override(text) for text in overrides]
+    values = [_swept(override) for override in parsed]
+    first = [texts[0] for texts in values]
+    yield first
+    for index, (override, texts) in enumerate(zip(parsed, values, strict=True)):
+        key = override.key_or_group
+        if "." not in key or key.startswith("hydra."):
+            for text in texts[1:]:
+                yield [*first[:index], text, *first[index + 1 :]]
+
+
+def _swept(override: Override) -> list[str]:
+    """An override for each value of a sweep, or for its start where it is a range of numbers."""
+    key, _, _ = str(override.input_line).partition("=")
+    value = override.value()
+    if isinstance(value, ChoiceSweep):
+        return [f"{key}={text}" for text in override.sweep_string_iterator()]
+    if isinstance(value, RangeSweep | IntervalSweep):
+        return [f"{key}={value.start}"]
+    return [str(override.input_line)]
 
 
 def is_searchable(path: str) -> bool:

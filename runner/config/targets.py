@@ -56,6 +56,11 @@ def allowed_targets() -> tuple[str, ...]:
     return (*BUILT_IN, *own)
 
 
+def allows_own_modules() -> bool:
+    """Whether the environment or this folder's pyproject.toml allows more than what is built in."""
+    return bool(_from_environment() or _from_pyproject())
+
+
 def _from_environment() -> list[str]:
     return os.environ.get("RUNNER_ALLOW", "").replace(",", " ").split()
 
@@ -138,19 +143,29 @@ def _import_longest(path: str, target: str) -> tuple[ModuleType, list[str]]:
 
 def check_nested(path: str, node: Any, allow: Sequence[str]) -> None:
     """Refuse any ``_target_`` below `node` that is not allowed."""
-    for where, target in _targets(path, node):
-        resolve(where, target, allow)
+    for where, described in _described(path, node):
+        target = resolve(f"{where}._target_", described["_target_"], allow)
+        refuse_pickles(where, target, described)
 
 
-def _targets(path: str, node: Any) -> Iterator[tuple[str, Any]]:
+def _described(path: str, node: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every mapping below `node` that has a ``_target_``, with its config path."""
     if isinstance(node, Mapping):
         if "_target_" in node:
-            yield f"{path}._target_", node["_target_"]
+            yield path, node
         for key, value in node.items():
-            yield from _targets(f"{path}.{key}", value)
+            yield from _described(f"{path}.{key}", value)
     elif isinstance(node, Sequence) and not isinstance(node, str):
         for index, value in enumerate(node):
-            yield from _targets(f"{path}[{index}]", value)
+            yield from _described(f"{path}[{index}]", value)
+
+
+def refuse_pickles(path: str, target: Any, arguments: Mapping[str, Any]) -> None:
+    """Refuse scikit-learn's ``memory``: it reads pickles, which can run code, from a folder."""
+    for name, value in arguments.items():
+        is_memory = str(name) == "memory" or str(name).endswith("__memory")
+        if is_memory and isinstance(value, str) and str(target.__module__).startswith("sklearn."):
+            raise RequestError(f"{path}.{name}", f"is not allowed: '{value}' may hold pickles")
 
 
 def parameters(target: Any) -> dict[str, inspect.Parameter]:
@@ -212,6 +227,7 @@ def check_arguments(
     known = parameters(target)
     stated = hints(target)
     check_names(path, target, arguments, also)
+    refuse_pickles(path, target, arguments)
     for name in stated.keys() & arguments.keys():
         if not isinstance(arguments[name], Mapping):
             check_value(f"{path}.{name}", stated[name], arguments[name])

@@ -135,7 +135,7 @@ def _reason_to_leave_out(column: pd.Series) -> str | None:
         return "dates or times"
     if kind == "complex":
         raise RequestError("data", f"column '{column.name}' holds complex numbers")
-    if kind == "mixed" and any(_is_nested(value) for value in column):
+    if kind == "mixed" and any(is_nested(value) for value in column):
         return "nested values"
     return None
 
@@ -145,7 +145,7 @@ def _kind(column: pd.Series) -> str:
     return str(pd.api.types.infer_dtype(values, skipna=True))
 
 
-def _is_nested(value: Any) -> bool:
+def is_nested(value: Any) -> bool:
     return isinstance(value, list | tuple | dict | set | np.ndarray)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from runner.data.dataset import Array, DataOptions, Dataset, Features, Task
-from runner.data.features import clean_features
+from runner.data.features import clean_features, is_nested
 from runner.data.returned import Rows, read_rows
 from runner.data.split import Split, split_rows
 from runner.data.target import task_of
@@ -98,6 +98,8 @@ def _without_column(X: Features, name: str | None, path: str) -> tuple[Features,
     if n_missing:
         problem = f"{n_missing} of {len(column)} rows have no value in '{name}'"
         raise RequestError(path, problem)
+    if any(map(is_nested, column)):
+        raise RequestError(path, f"'{name}' holds nested values; one value a row is needed")
     return X.drop(columns=name), column
 
 

@@ -7,19 +7,37 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import skops.io
+from pydantic import Field, TypeAdapter
 
+from runner.data.dataset import Task
 from runner.errors import RequestError
 from runner.estimator.base import ConfigClassifier, ConfigEstimator, ConfigRegressor
 from runner.estimator.construction import scaling_of
+from runner.estimator.untrusted import check_archive, trusted_types
+from runner.secrets import mask
 from runner.training.runtime import start_tensorflow
 
 _FITTED = ("classes_", "n_features_in_", "feature_names_in_", "preprocessor_")
-_TRUSTED = ("sklearn.", "numpy.", "scipy.", "runner.estimator.preprocessing.")
+
+
+@dataclass(frozen=True)
+class _Description:
+    """What ``estimator.json`` says; ``target`` is the mean and scale that a network undoes."""
+
+    task: Task
+    config: dict[str, Any]
+    seed: int
+    threads: Annotated[int, Field(ge=1)]
+    target: tuple[float, float] = (0.0, 1.0)
+
+
+_DESCRIPTION = TypeAdapter(_Description)
 
 
 def save_estimator(estimator: ConfigEstimator, folder: Path) -> None:
@@ -39,7 +57,8 @@ def save_estimator(estimator: ConfigEstimator, folder: Path) -> None:
     else:
         parts["model_"] = estimator.model_
     skops.io.dump(parts, folder / "parts.skops")
-    (folder / "estimator.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
+    text = json.dumps(mask(description), indent=2)
+    (folder / "estimator.json").write_text(text, encoding="utf-8")
 
 
 def load_estimator(folder: Path) -> ConfigEstimator:
@@ -48,32 +67,47 @@ def load_estimator(folder: Path) -> ConfigEstimator:
     Raises
     ------
     RequestError
-        When `folder` holds no model, or one that names types which are not trusted.
+        When `folder` holds no model, or one that is damaged, names types which are not trusted,
+        or brings code of its own.
     """
     try:
-        description = json.loads((folder / "estimator.json").read_text(encoding="utf-8"))
-        parts_file = folder / "parts.skops"
-        named = skops.io.get_untrusted_types(file=parts_file)
+        text = (folder / "estimator.json").read_bytes()
+        description = _DESCRIPTION.validate_json(text, strict=True)
     except (OSError, ValueError) as error:
-        raise RequestError(str(folder), f"holds no saved model: {error}") from None
-    foreign = [name for name in named if not name.startswith(_TRUSTED)]
-    if foreign:
-        raise RequestError(str(parts_file), f"names types that are not trusted: {foreign}")
-    kind = ConfigClassifier if description["task"] == "classification" else ConfigRegressor
-    estimator = kind(
-        description["config"], seed=description["seed"], threads=description["threads"]
-    )
-    for name, value in skops.io.load(parts_file, trusted=named).items():
-        setattr(estimator, name, value)
+        raise RequestError(str(folder), f"holds no saved model: {_first_line(error)}") from None
+    archives = [folder / "parts.skops"]
     if (folder / "network.keras").exists():
+        archives.append(folder / "network.keras")
+    for path in archives:
+        check_archive(path)
+    try:
+        return _loaded(description, *archives)
+    except RequestError:
+        raise
+    except Exception as error:  # noqa: BLE001 - on a damaged file, both libraries raise anything
+        raise RequestError(str(folder), f"can't be loaded: {_first_line(error)}") from None
+
+
+def _loaded(description: _Description, parts: Path, network: Path | None = None) -> ConfigEstimator:
+    kind = ConfigClassifier if description.task == "classification" else ConfigRegressor
+    estimator = kind(description.config, seed=description.seed, threads=description.threads)
+    for name, value in skops.io.load(parts, trusted=trusted_types(parts)).items():
+        if name not in (*_FITTED, "model_"):
+            raise RequestError(str(parts), f"holds '{name}', which is no part of a model")
+        setattr(estimator, name, value)
+    if network is not None:
         estimator.model_ = _SavedNetwork(
-            folder / "network.keras",
+            network,
             estimator.threads,
             getattr(estimator, "classes_", None),
-            description.get("target", [0.0, 1.0]),
+            description.target,
             scaling_of(estimator.preprocessor_),
         )
     return estimator
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
 
 
 class _SavedNetwork:
@@ -84,7 +118,7 @@ class _SavedNetwork:
         path: Path,
         threads: int,
         classes: np.ndarray | None,
-        target: list[float],
+        target: tuple[float, float],
         scaling: tuple[float, float],
     ) -> None:
         start_tensorflow(threads)

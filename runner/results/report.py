@@ -19,6 +19,7 @@ from runner.results import figures, verdict
 from runner.results.atomic import write_text
 from runner.results.schema import Result
 from runner.results.trials import searched_paths
+from runner.secrets import mask
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -104,6 +105,8 @@ def _template() -> Template:
         loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
+        # Texts only: what is marked safe is code.
+        finalize=lambda value: mask(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -91,7 +91,7 @@ class RunDirectory:
     def write_result(self, result: Result) -> None:
         """Write ``result.json`` atomically, as strict JSON (NaN and infinities as null)."""
         # The schema comes first, where a reader looks for it.
-        record = {"schema": result.schema, **plain(result)}
+        record = {"schema": result.schema, **plain(result.without_secrets())}
         write_text(self.result, to_json(record, indent=2) + "\n")
 
     def read_result(self) -> Result:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
+
+from runner.secrets import mask
 
 Status = Literal["completed", "failed", "interrupted"]
 
@@ -87,3 +89,19 @@ class Result:
     timing: Timing | None = None
     error: dict[str, str] | None = None
     schema: int = field(default=1)
+
+    def without_secrets(self) -> Result:
+        """Return a copy in which nothing that came from the environment can be read."""
+
+        def shown(evaluation: Evaluation | None) -> Evaluation | None:
+            return evaluation and replace(evaluation, params=mask(evaluation.params))
+
+        return replace(
+            self,
+            # The other names are those of config files.
+            name={key: mask(name) if key == "data" else name for key, name in self.name.items()},
+            overrides=mask(self.overrides),
+            best=shown(self.best),
+            baseline=shown(self.baseline),
+            error=mask(self.error),
+        )

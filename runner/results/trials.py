@@ -19,6 +19,7 @@ import pandas as pd
 from runner.errors import RequestError
 from runner.results.atomic import write_text
 from runner.results.jsonable import plain
+from runner.secrets import mask
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -84,7 +85,7 @@ def write_trials(table: pd.DataFrame, path: Path) -> None:
     """
     encoded = table.copy()
     for name in searched_paths(table):
-        encoded[name] = pd.Series([_encode(value) for value in table[name]], dtype=object)
+        encoded[name] = pd.Series([_encode(mask(value)) for value in table[name]], dtype=object)
     write_text(path, encoded.to_csv(index=False, lineterminator="\n"))
 
 

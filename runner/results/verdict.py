@@ -6,6 +6,7 @@ import math
 
 from runner.results.jsonable import plain, to_json
 from runner.results.schema import Comparison, Evaluation, Result
+from runner.secrets import mask
 
 SIGNIFICANT = 0.05
 _COMPARED = {"classification": ("accuracy", "accuracy"), "regression": ("r2", "R²")}
@@ -52,6 +53,7 @@ def test_metrics(result: Result) -> list[str]:
 
 def parameter(value: object) -> str:
     """Write a parameter's value: text bare, floats with up to six digits, the rest as JSON."""
+    value = mask(value)
     if isinstance(value, str):
         return value
     value = plain(value)

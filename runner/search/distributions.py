@@ -23,8 +23,8 @@ class RangeDistribution:
         uniform = check_random_state(random_state).random_sample()
         low, high = self.range.low, self.range.high
         if self.range.step is not None:
-            values = self.range.values()
-            return values[min(int(uniform * len(values)), len(values) - 1)]
+            n_values = self.range.n_values
+            return self.range.value(min(int(uniform * n_values), n_values - 1))
         # Each integer owns the interval around it, so the two ends are as likely as the others.
         margin = 0.5 if self.range.is_integer else 0.0
         if self.range.log:

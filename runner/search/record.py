@@ -6,13 +6,19 @@ import errno
 import hashlib
 import json
 import os
+import re
 import time
 import traceback
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self
+
+from pydantic import TypeAdapter
+
+from runner.secrets import mask
 
 Status = Literal["started", "completed", "failed"]
 
@@ -54,7 +60,7 @@ class FitEntry:
 
     @classmethod
     def started(cls, candidate: str, leaves: Mapping[str, Any], fold: str) -> Self:
-        return cls(candidate, fold, dict(leaves), "started", {}, 0.0)
+        return cls(candidate, fold, mask(dict(leaves)), "started", {}, 0.0)
 
     @classmethod
     def completed(
@@ -66,7 +72,7 @@ class FitEntry:
         scores: Mapping[str, float],
         fit_s: float,
     ) -> Self:
-        return cls(candidate, fold, dict(leaves), "completed", dict(scores), fit_s, rows)
+        return cls(candidate, fold, mask(dict(leaves)), "completed", dict(scores), fit_s, rows)
 
     @classmethod
     def failed(
@@ -75,13 +81,17 @@ class FitEntry:
         return cls(
             candidate,
             fold,
-            dict(leaves),
+            mask(dict(leaves)),
             "failed",
             {},
             0.0,
-            error=f"{type(error).__name__}: {error}",
-            trace="".join(traceback.format_exception(error)),
+            error=mask(f"{type(error).__name__}: {error}"),
+            trace=mask("".join(traceback.format_exception(error))),
         )
+
+
+_ENTRY = TypeAdapter(FitEntry)
+_START = re.compile(rb"[0-9a-f]{8} \{")
 
 
 @dataclass(frozen=True)
@@ -126,13 +136,19 @@ class FitRecord:
 
     def __iter__(self) -> Iterator[FitEntry]:
         """Read the entries in the order written; damaged lines are passed over."""
+        for _, entries in self._lines():
+            yield from entries
+
+    def damaged_lines(self) -> list[int]:
+        """Numbers, from 1, of the lines that hold anything but one whole entry."""
+        return [number for number, entries in self._lines() if len(entries) != 1]
+
+    def _lines(self) -> Iterator[tuple[int, list[FitEntry]]]:
         if not self.path.exists():
             return
         with self.path.open("rb") as lines:
-            for line in lines:
-                entry = _read(line)
-                if entry is not None:
-                    yield entry
+            for number, line in enumerate(lines, start=1):
+                yield number, _read(line)
 
     def find(self, candidate: str, fold: str) -> FitEntry | None:
         """Return the end of a candidate's fit on a fold: completed, or failed in this attempt."""
@@ -168,8 +184,7 @@ class _Index:
                     if not line.endswith(b"\n"):
                         break  # being written
                     self._read_to += len(line)
-                    entry = _read(line)
-                    if entry is not None:
+                    for entry in _read(line):
                         self._add(entry)
         return self._entries
 
@@ -184,8 +199,22 @@ class _Index:
 _indexes: dict[tuple[Path, int], _Index] = {}
 
 
-def _read(line: bytes) -> FitEntry | None:
-    checksum, _, text = line.rstrip(b"\n").partition(b" ")
-    if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
+def _read(line: bytes) -> list[FitEntry]:
+    """The whole entries of a line: one, and of a damaged line what can be told to be whole."""
+    whole = _parse(line[:-1]) if line.endswith(b"\n") else None
+    if whole is not None:
+        return [whole]
+    # Where it is the end of a line that is damaged, the next entry follows on the same line.
+    starts = [match.start() for match in _START.finditer(line)]
+    found = (_parse(line[start : end - 1]) for start, end in pairwise([*starts, len(line)]))
+    return [entry for entry in found if entry is not None]
+
+
+def _parse(text: bytes) -> FitEntry | None:
+    checksum, _, content = text.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(content):
         return None
-    return FitEntry(**json.loads(text))
+    try:
+        return _ENTRY.validate_python(json.loads(content))
+    except ValueError:  # not written by this version, whatever its checksum
+        return None

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, QuotedString, RangeSweep
+from hydra.errors import HydraException
 
-from runner.config.overrides import parse_value
+from runner.config.overrides import is_word, parse_value
 from runner.errors import RequestError, did_you_mean, listing
 
 _RANGE_KEYS = {"low", "high", "log", "step"}
 _LEAF_KEYS = {*_RANGE_KEYS, "values", "when"}
+MOST_VALUES = 10_000
+"""How many values a list or a grid may name; a range can hold more."""
+# Whole numbers beyond are not told apart by the random numbers that choose among them.
+_LARGEST = 2**53
 Condition = Mapping[str, tuple[Any, ...]]
 
 
@@ -52,11 +57,22 @@ class Range:
     def is_countable(self) -> bool:
         return self.is_integer or self.step is not None
 
+    @property
+    def n_values(self) -> int:
+        """Number of values of a countable range."""
+        if self.is_integer:
+            return int(self.high - self.low) // int(self.step or 1) + 1
+        assert self.step is not None
+        return math.floor((self.high - self.low) / self.step + 1e-9) + 1
+
+    def value(self, index: int) -> float:
+        """The value at `index` of a countable range, ascending from `low`."""
+        # Steps in binary fractions may add up to just above the end.
+        return min(self.low + index * (self.step or 1), self.high)
+
     def values(self) -> tuple[float, ...]:
         """Every value of a countable range, ascending."""
-        step = self.step if self.step is not None else 1
-        count = math.floor((self.high - self.low) / step + 1e-9) + 1
-        return tuple(self.low + index * step for index in range(count))
+        return tuple(map(self.value, range(self.n_values)))
 
 
 Dimension = Choice | Range
@@ -173,22 +189,33 @@ class Space:
 
     def grid_size(self) -> int:
         """Number of combinations in the grid."""
-        return sum(math.prod(len(v) for v in branch.values()) for branch in self.grid())
+        return sum(
+            math.prod(_grid_size(path, dimension) for path, dimension in branch.items())
+            for branch in self.branches()
+        )
 
     def is_countable(self) -> bool:
         return all(isinstance(d, Choice) or d.is_countable for d in self.dimensions.values())
 
 
 def _grid_values(path: str, dimension: Dimension) -> list[Any]:
+    if _grid_size(path, dimension) > MOST_VALUES:
+        raise RequestError(
+            f"space.{path}", f"a grid takes at most {MOST_VALUES} values; add a step, or use a list"
+        )
+    return list(dimension.values if isinstance(dimension, Choice) else dimension.values())
+
+
+def _grid_size(path: str, dimension: Dimension) -> int:
     if isinstance(dimension, Choice):
-        return list(dimension.values)
+        return len(dimension.values)
     if not dimension.is_countable:
         raise RequestError(
             f"space.{path}",
             f"a grid can't enumerate the continuous range {dimension.low}…{dimension.high}; "
             f"give a list, add a step, or use search=random",
         )
-    return list(dimension.values())
+    return dimension.n_values
 
 
 def _leaves(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Dimension]]:
@@ -208,6 +235,8 @@ def _read_string(path: str, text: str) -> Any:
         return _plain(parse_value(text))
     except RequestError as error:
         raise RequestError(f"space.{path}", error.problem) from None
+    except (HydraException, ValueError) as error:  # a range without a step
+        raise RequestError(f"space.{path}", f"can't read '{text}': {error}") from None
 
 
 def _plain(value: Any) -> Any:
@@ -217,7 +246,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, ChoiceSweep):
         return [_plain(item) for item in value.list]
     if isinstance(value, RangeSweep):
-        return list(value.range())
+        return list(itertools.islice(value, MOST_VALUES + 1))
     if isinstance(value, IntervalSweep):
         return {"low": value.start, "high": value.end, "log": "log" in value.tags}
     if isinstance(value, dict):
@@ -232,13 +261,14 @@ def _dimension(path: str, value: Any) -> Dimension:
     if isinstance(value, Mapping):
         unknown = [key for key in value if key not in _LEAF_KEYS]
         if unknown:
-            near = did_you_mean(unknown[0], _LEAF_KEYS) or f"; known: {listing(sorted(_LEAF_KEYS))}"
+            names = sorted(_LEAF_KEYS)
+            near = did_you_mean(str(unknown[0]), names) or f"; known: {listing(names)}"
             raise RequestError(f"{where}.{unknown[0]}", f"unknown key{near}")
         when = _condition(where, value.get("when") or {})
         if "values" in value:
             return Choice(_choice_values(where, value["values"]), when)
         return _range(where, value, when)
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, list | tuple):
         return Choice(_choice_values(where, value))
     raise RequestError(
         where,
@@ -248,25 +278,30 @@ def _dimension(path: str, value: Any) -> Dimension:
 
 
 def _choice_values(where: str, values: Any) -> tuple[Any, ...]:
-    if not isinstance(values, Sequence) or isinstance(values, str):
+    if not isinstance(values, list | tuple):
         raise RequestError(where, f"values must be a list, got {values!r}")
     if not values:
         raise RequestError(where, "is an empty list; give at least one value, or null to drop it")
-    distinct: list[Any] = []
+    if len(values) > MOST_VALUES:
+        raise RequestError(where, f"lists more than {MOST_VALUES} values; give {{low:…,high:…}}")
     for value in values:
-        if not any(value == seen and type(value) is type(seen) for seen in distinct):
-            distinct.append(value)
-    return tuple(distinct)
+        if not _is_config_value(value):
+            raise RequestError(where, f"{value!r} is no value of a config")
+    # True and 1 are equal, and yet different values.
+    return tuple({repr(value): value for value in values}.values())
+
+
+def _is_config_value(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(is_word(key) and _is_config_value(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_config_value, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _range(where: str, value: Mapping[str, Any], when: Condition) -> Range:
-    for key in ("low", "high"):
-        number = value.get(key)
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            raise RequestError(f"{where}.{key}", f"must be a number, got {number!r}")
-        if not math.isfinite(number):
-            raise RequestError(f"{where}.{key}", f"must be finite, got {number}")
-    low, high, step = value["low"], value["high"], value.get("step")
+    low, high = (_number(f"{where}.{key}", value.get(key)) for key in ("low", "high"))
+    step = value.get("step")
     log = value.get("log", False)
     if not isinstance(log, bool):
         raise RequestError(f"{where}.log", f"must be true or false, got {log!r}")
@@ -274,15 +309,29 @@ def _range(where: str, value: Mapping[str, Any], when: Condition) -> Range:
         raise RequestError(where, f"low must be below high, got low={low} and high={high}")
     if log and low <= 0:
         raise RequestError(where, f"a log range must start above 0, got low={low}")
-    if step is not None and (isinstance(step, bool) or not isinstance(step, int | float)):
-        raise RequestError(f"{where}.step", f"must be a number, got {step!r}")
-    if step is not None and not 0 < step <= high - low:
-        raise RequestError(f"{where}.step", f"must be in (0, {high - low}], got {step}")
-    if step is not None and log:
-        raise RequestError(where, "a range can't have both log and step")
-    if isinstance(step, float) and isinstance(low, int):
+    if not math.isfinite(float(high) - float(low)):
+        raise RequestError(where, f"is too wide, got low={low} and high={high}")
+    if step is not None:
+        step = _number(f"{where}.step", step)
+        if not 0 < step <= high - low:
+            raise RequestError(f"{where}.step", f"must be in (0, {high - low}], got {step}")
+        if (high - low) / step > _LARGEST:
+            raise RequestError(f"{where}.step", f"is too small for this range, got {step}")
+        if log:
+            raise RequestError(where, "a range can't have both log and step")
+    if not all(isinstance(number, int | None) for number in (low, high, step)):
         low, high = float(low), float(high)
     return Range(low, high, log, step, when)
+
+
+def _number(where: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RequestError(where, f"must be a number, got {value!r}")
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise RequestError(where, "must be a whole number of at most 2^53, or written as 1e30")
+    if not math.isfinite(value):
+        raise RequestError(where, f"must be finite, got {value}")
+    return value
 
 
 def _condition(where: str, node: Any, prefix: str = "") -> dict[str, tuple[Any, ...]]:

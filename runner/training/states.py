@@ -7,12 +7,18 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 Arrays = list[np.ndarray]
+
+_UNREADABLE = (
+    *(OSError, EOFError, ValueError, KeyError, TypeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 @dataclass
@@ -68,6 +74,8 @@ class StateStore:
         """Return the state under `key`, unless there is none or it has over `at_most` epochs."""
         try:
             with np.load(self._path(key), allow_pickle=False) as stored:
+                if sum(member.file_size for member in stored.zip.infolist()) > self.max_mb * 1e6:
+                    return None
                 about = json.loads(stored["about"].tobytes())
                 state = TrainingState(
                     weights=_listed(stored, "weights"),
@@ -75,7 +83,7 @@ class StateStore:
                     best=_listed(stored, "best") or None,
                     **about,
                 )
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        except _UNREADABLE:
             return None
         return state if state.epoch <= at_most else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
@@ -69,6 +70,9 @@ def openml(
     if (dataset is None) == (data_id is None):
         given = f"got dataset={dataset} and data_id={data_id}"
         raise RequestError("data.dataset", f"give one of data.dataset and data.data_id; {given}")
+    # It becomes part of a path in scikit-learn's cache.
+    if dataset is not None and re.fullmatch(r"\w[\w.()+-]*", dataset) is None:
+        raise RequestError("data.dataset", f"'{dataset}' is no name of a data set on openml.org")
     return _fetch(dataset, version, data_id, target)
 
 

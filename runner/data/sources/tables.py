@@ -65,7 +65,9 @@ def _read_parquet(file: Path) -> pd.DataFrame:
         if size > MAX_BYTES:
             problem = f"'{file}' unpacks to {size / 2**30:,.1f} GiB; at most 8 GiB are read"
             raise RequestError("data.path", problem)
-        frame = pd.read_parquet(file, engine="pyarrow")
+        content = parquet.read_table(file)
+        content.validate(full=True)  # texts that are not UTF-8
+        frame: pd.DataFrame = content.to_pandas()
     except (pyarrow.ArrowException, OSError) as error:
         cause = " ".join(str(error).split())
         raise RequestError("data.path", f"'{file}' is damaged: {cause}") from error
