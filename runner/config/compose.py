@@ -34,7 +34,7 @@ from runner.errors import RequestError, did_you_mean, listing
 CONFIG_NAME = "runner"
 # Parts whose keys follow from what was chosen, so they can't be listed beforehand.
 _REQUIRED = ("data", "preprocess", "model", "optimizer", "training", "search", "cv", "compute")
-_COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, OSError, ValueError, YAMLError)
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, OSError, ValueError, YAMLError)
 _COERCIBLE = ("bool", "bytes", "float", "int", "str", "pathlib.Path")
 _OPEN = ("data", "model", "space", "search", "cv", "optimizer")
 
@@ -94,19 +94,20 @@ def compose_config(
         For an unknown group, option or key, a value that can't be read, or a bare sweep.
     """
     register()
-    with _hydra(config_dir):
+    with hydra_for(config_dir):
         for text in overrides:
             _refuse_bare_sweep(text)
             _check_group(parse_override(text))
         _check_search_path(overrides, config_name)
         try:
             return compose(config_name, list(overrides), return_hydra_config=True)
-        except _COMPOSITION_ERRORS as error:
+        except COMPOSITION_ERRORS as error:
             raise _diagnose(error, overrides, config_name) from error
 
 
 @contextlib.contextmanager
-def _hydra(config_dir: str | None) -> Iterator[None]:
+def hydra_for(config_dir: str | None) -> Iterator[None]:
+    """Make Hydra look for options where it will for the jobs, for the length of the block."""
     previous = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
@@ -140,7 +141,7 @@ def parse_config(config: DictConfig, hydra: Any = None) -> ExperimentConfig:
         path = str(error.full_key)
         raise RequestError(path, f"is required; give it on the command line: {path}=…") from None
     except OmegaConfBaseException as error:
-        raise RequestError(error.full_key or None, _first_line(error)) from None
+        raise RequestError(error.full_key or None, first_line(error)) from None
     assert isinstance(plain, dict)
     choices = {
         str(group): str(option)
@@ -200,8 +201,8 @@ def _check_search_path(overrides: Sequence[str], config_name: str) -> None:
     repository = cast(ConfigLoaderImpl, GlobalHydra.instance().config_loader()).repository
     try:
         primary = repository.load_config(config_name)
-    except _COMPOSITION_ERRORS as error:
-        raise RequestError(None, _first_line(error)) from None
+    except COMPOSITION_ERRORS as error:
+        raise RequestError(None, first_line(error)) from None
     if primary is not None:
         check_search_path(OmegaConf.select(primary.config, "hydra.searchpath"), allow)
 
@@ -243,7 +244,7 @@ def _diagnose(error: Exception, overrides: Sequence[str], config_name: str) -> R
         is_name = isinstance(override.value(), str)
         if "." not in override.key_or_group and text not in chosen and near and is_name:
             return RequestError(override.key_or_group, f"unknown group{near}")
-    return _unknown_key(chosen, overrides, config_name) or RequestError(None, _first_line(error))
+    return _unknown_key(chosen, overrides, config_name) or RequestError(None, first_line(error))
 
 
 def _unknown_key(
@@ -251,7 +252,7 @@ def _unknown_key(
 ) -> RequestError | None:
     try:
         base = compose(config_name, list(chosen), return_hydra_config=True)
-    except _COMPOSITION_ERRORS:
+    except COMPOSITION_ERRORS:
         return None
     for text in overrides:
         override = parse_override(text)
@@ -265,7 +266,7 @@ def _unknown_key(
             if key in known or OmegaConf.select(base, key) is not None:
                 return RequestError(key, f"can't be set to {override.get_value_string()}")
             return RequestError(key, f"unknown key{_nearest(key, known)}")
-        except _COMPOSITION_ERRORS:
+        except COMPOSITION_ERRORS:
             continue
     return None
 
@@ -290,7 +291,7 @@ def _paths(node: Any, prefix: str = "") -> Iterator[str]:
             yield from _paths(child, f"{path}.")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{error.problem} ('{mark.name}', line {mark.line + 1})"

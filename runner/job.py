@@ -1,0 +1,82 @@
+"""One job, in its run directory: alone, or as one of a sweep."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+from functools import partial
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from runner.config.compose import config_for_people, parse_config
+from runner.config.schema import ExperimentConfig
+from runner.interrupts import end_workers, stops_in_time
+from runner.results.run_directory import RunDirectory
+from runner.results.schema import Result
+from runner.results.state import Writer, config_fingerprint, hold, read_state
+
+logger = logging.getLogger(__name__)
+
+
+def run_job(composed: DictConfig, directory: RunDirectory, resumable: Path) -> Result:
+    """Run what a composed config describes, or go on with it, in its run directory.
+
+    Parameters
+    ----------
+    resumable
+        The folder by which it can be resumed: the run's, or the sweep's.
+
+    Raises
+    ------
+    RequestError
+        When it can't be run as asked.
+    ExperimentError
+        When it failed while running; the record says so too.
+    """
+    # Only now: they import scikit-learn.
+    from runner.experiment import run_experiment
+    from runner.preparation import prepare
+
+    config = parse_config(composed)
+    set_log_level(config.log_level)
+    with hold(directory) as state, stops_in_time(partial(_interrupted, state, resumable)):
+        directory.write_text(directory.config, config_for_people(composed))
+        experiment = prepare(config)
+        attempt = state.begin(_content(config), experiment.data.fingerprint)
+        try:
+            return run_experiment(experiment, directory, attempt)
+        except KeyboardInterrupt:
+            _interrupted(state, resumable)
+            raise
+
+
+def finished_job(composed: DictConfig, directory: RunDirectory) -> Result | None:
+    """The result of a job that was completed here before with the same config, if there is one."""
+    state = read_state(directory)
+    if state is None or state.status != "completed":
+        return None
+    if state.config != config_fingerprint(_content(parse_config(composed))):
+        return None
+    return directory.read_result()
+
+
+def _content(config: ExperimentConfig) -> dict[str, object]:
+    return config.model_dump(exclude={"overrides"})
+
+
+def _interrupted(state: Writer, resumable: Path) -> None:
+    end_workers()
+    if state.end("interrupted"):
+        shown = shlex.quote(os.path.relpath(resumable))
+        logger.error("interrupted; go on with: python -m runner resume %s", shown)
+
+
+def set_log_level(level: str) -> None:
+    """The terminal shows `level` and above; run.log always has info."""
+    root = logging.getLogger()
+    root.setLevel(min(logging.INFO, getattr(logging, level.upper())))
+    for handler in root.handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.setLevel(level.upper())
