@@ -15,13 +15,12 @@ from runner.results.comparison.tables import Record
 
 DEFAULT_BY = "cv_mean"
 
-_NAMES = ("data", "model", "search")
 _SINGLE = (
-    *("rank", "status", *_NAMES, "seed", "scoring", "cv_mean", "cv_std"),
+    *("rank", "status", "data", "model", "search", "seed", "scoring", "cv_mean", "cv_std"),
     *("test", "test_low", "test_high", "total_s"),
 )
 _REPEATED = (
-    *("rank", "status", *_NAMES, "scoring", "cv_mean", "cv_spread"),
+    *("rank", "status", "data", "model", "search", "scoring", "cv_mean", "cv_spread"),
     *("test", "test_spread", "total_s"),
 )
 

@@ -70,10 +70,6 @@ class Group:
     number: int
     rows: tuple[Row, ...]
 
-    @property
-    def entries(self) -> list[Entry]:
-        return [entry for row in self.rows for entry in row.entries]
-
 
 def rank_groups(entries: Sequence[Entry], by_seed: bool = False) -> list[Group]:
     """Group comparable runs and rank each group by cross-validated score, the best first.
@@ -110,9 +106,7 @@ def comparable(entries: Sequence[Entry]) -> list[list[Entry]]:
             target = label[_cell(same_source[0])]
             label |= {cell: target for cell, old in label.items() if old in joined}
     groups = list(_grouped(known, lambda entry: label[_cell(entry)]).values())
-    for entry in entries:
-        if not (entry.data_summary and entry.scoring):
-            _join(groups, entry)
+    _add_unscored(groups, [e for e in entries if not (e.data_summary and e.scoring)])
     return groups
 
 
@@ -130,13 +124,18 @@ def sweep_status(entries: Sequence[Entry]) -> str:
     return "failed" if statuses else "interrupted"
 
 
-def _join(groups: list[list[Entry]], entry: Entry) -> None:
-    of_same_data = (group for group in groups if entry.fingerprint == group[0].fingerprint)
-    of_same_name = (group for group in groups if entry.data == group[0].data)
-    group = next(of_same_data, None) or next(of_same_name, None)
-    if group is None:
-        groups.append([entry])
-    else:
+def _add_unscored(groups: list[list[Entry]], entries: Sequence[Entry]) -> None:
+    """Put each with the first group of its data, or of data of that name, or of its own."""
+    by_data: dict[object, list[Entry]] = {}
+    for group in reversed(groups):
+        by_data |= {entry.data: group for entry in group}
+    for group in reversed(groups):
+        by_data |= {("fingerprint", entry.fingerprint): group for entry in group}
+    for entry in entries:
+        group = by_data.get(("fingerprint", entry.fingerprint)) or by_data.get(entry.data) or []
+        if not group:
+            groups.append(group)
+            by_data[entry.data] = group
         group.append(entry)
 
 
@@ -148,8 +147,12 @@ def _source(entry: Entry) -> object:
     data = entry.data_summary
     assert data is not None
     sizes = (data.n_train, data.n_test, data.shape, data.n_classes)
-    options = {item for item in entry.overridden.items() if item[0].startswith("data.")}
-    return entry.scoring, entry.data, sizes, frozenset(o for o in options if o[0] != "data.seed")
+    options = frozenset(
+        (key, value)
+        for key, value in entry.overridden.items()
+        if key.startswith("data.") and key != "data.seed"
+    )
+    return entry.scoring, entry.data, sizes, options
 
 
 def _split_seed(entry: Entry) -> str:
