@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from io import TextIOWrapper
 
 from runner.errors import RequestError, did_you_mean
 
@@ -18,7 +19,7 @@ _VERBS = {
     "resume": "runner.resume",
     "show": "runner.verbs.show",
 }
-_REFUSED, _PIPE_CLOSED = 2, 141
+_DONE, _REFUSED = 0, 2
 
 
 def main() -> None:
@@ -36,15 +37,18 @@ def main() -> None:
 
 def _run(name: str, arguments: Sequence[str]) -> int:
     verb: Verb = getattr(import_module(_VERBS[name]), name)
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A terminal that knows no ± shows its number, rather than nothing at all.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = verb(arguments)
         sys.stdout.flush()
     except RequestError as error:
         return _refuse(str(error))
     except BrokenPipeError:
-        # Whoever read has read enough (`| head`); nothing is left to say at exit.
+        # Whoever read has read enough (`| head`); Python must not try again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _PIPE_CLOSED
+        return _DONE
     return code
 
 

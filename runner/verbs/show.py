@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from runner.errors import RequestError
@@ -42,13 +42,12 @@ def show(arguments: Sequence[str]) -> int:
     parser.add_argument("run", metavar="RUN")
     directory = _only_run(parser.parse(arguments).run)
     entry = read_entry(directory)
-    console = Console(highlight=False)
-    print_whole(Text(shown(_heading(entry))), console)
-    console.print()
-    print_whole(_outcome(entry), console)
-    console.print()
-    for label, text in _commands(entry):
-        print_whole(Text(f"{label:<12}{shown(text)}", overflow="fold"), console)
+    commands = [f"{label:<12}{shown(command)}" for label, command in _commands(entry)]
+    parts = [
+        *(Text(shown(_heading(entry))), Text(), _outcome(entry), Text()),
+        *(Text(command, overflow="fold") for command in commands),
+    ]
+    print_whole(Group(*parts), Console(highlight=False))
     return DONE
 
 

@@ -92,7 +92,7 @@ def comparable(entries: Sequence[Entry]) -> list[list[Entry]]:
 
     The test rows are drawn with the experiment's seed, so the same data has another fingerprint
     under another seed. Runs with other seeds are taken together when all else that is known of
-    their data agrees: name, sizes, ``data.*`` overrides, and one fingerprint for each seed.
+    their data agrees: name, sizes, ``data.*`` overrides, and each seed has its one fingerprint.
 
     Runs that ended before their scoring was known join those of the same data.
     """
@@ -100,8 +100,9 @@ def comparable(entries: Sequence[Entry]) -> list[list[Entry]]:
     cells = _grouped(known, _cell)
     label = {cell: cell for cell in cells}
     for same_source in _grouped(known, _source).values():
-        of_seeds = _grouped({_cell(entry): entry for entry in same_source}.values(), _split_seed)
-        if all(len(cells_of_seed) == 1 for cells_of_seed in of_seeds.values()):
+        pairs = {(_split_seed(entry), _cell(entry)) for entry in same_source}
+        seeds, drawn = ({pair[side] for pair in pairs} for side in (0, 1))
+        if len(pairs) == len(seeds) == len(drawn):
             joined = {label[_cell(entry)] for entry in same_source}
             target = label[_cell(same_source[0])]
             label |= {cell: target for cell, old in label.items() if old in joined}

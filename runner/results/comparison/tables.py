@@ -63,16 +63,11 @@ def print_tables(tables: Sequence[TextTable], as_format: str, console: Console) 
     if as_format == "markdown":
         console.file.write(to_markdown(tables))
         return
-    for number, table in enumerate(tables):
-        if number:
-            console.print()
-        if table.title:
-            console.print(Text(shown(table.title), style="bold"), soft_wrap=True)
-        header, *rows = _aligned(table)
-        console.print(Text(header, style="dim"), soft_wrap=True)
-        console.print(Text("\n".join(rows)), soft_wrap=True)
-        for note in table.notes:
-            console.print(Text(shown(note)), soft_wrap=True)
+    text = Text("\n").join(_as_text(table) for table in tables)
+    if console.is_terminal:
+        console.print(text, soft_wrap=True, end="")
+    else:
+        console.file.write(text.plain)
 
 
 def shown(text: str) -> str:
@@ -92,6 +87,17 @@ def print_whole(renderable: RenderableType, console: Console) -> None:
         wide.print(renderable)
     lines = (line.rstrip() for line in captured.get().splitlines())
     console.file.write("".join(f"{line}\n" for line in lines))
+
+
+def _as_text(table: TextTable) -> Text:
+    header, *rows = _aligned(table)
+    text = Text()
+    if table.title:
+        text.append(f"{shown(table.title)}\n", style="bold")
+    text.append(f"{header}\n", style="dim")
+    for line in (*rows, *map(shown, table.notes)):
+        text.append(f"{line}\n")
+    return text
 
 
 def _aligned(table: TextTable) -> list[str]:
