@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import re
 import shlex
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import CompletedRun, Once, run_command
+from command import ROOT, CompletedRun, Once, run_command
 
 from runner.__main__ import main
 
@@ -62,12 +63,14 @@ def look(*args: str, cwd: Path, code: int = 0) -> CompletedRun:
     """Run a command in this process: these verbs leave nothing behind."""
     out, err, argv = io.StringIO(), io.StringIO(), sys.argv
     sys.argv = ["runner", *args]
-    with chdir(cwd), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-        try:
+    try:
+        with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
             main()
-        finally:
-            sys.argv = argv
-    assert ended.value.code == code, err.getvalue()
+    except SystemExit as stop:
+        ended = stop.code
+    finally:
+        sys.argv = argv
+    assert ended == code, err.getvalue()
     return CompletedRun(code, out.getvalue(), err.getvalue(), (), cwd)
 
 
@@ -183,6 +186,17 @@ def test_any_folder_glob_or_file_names_runs_and_each_counts_once(runs: Path, swe
     assert len(records(f"{sweep}/*", cwd=runs)) == 8  # not expanded by a shell
     assert len(records(*sorted(map(str, (runs / sweep).iterdir())), cwd=runs)) == 8
     assert len(records(sweep, f"{sweep}/0", sweep + "/../", cwd=runs)) == 10
+
+
+def test_commands_of_the_page_run(runs: Path) -> None:
+    page = (ROOT / "docs" / "compare.md").read_text()
+    blocks_of_page = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks_of_page).splitlines()
+    assert len(lines) == 6
+    for line in lines:
+        program, *arguments = shlex.split(line)
+        assert program == "runner"
+        assert "iris" in look(*arguments, cwd=runs).out
 
 
 def test_ls_has_a_line_for_each_run_and_sweep_newest_first(runs: Path, sweep: str) -> None:
