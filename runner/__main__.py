@@ -2,21 +2,61 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from io import TextIOWrapper
 
-from runner.app import run_app
+from runner.errors import RequestError, did_you_mean
 from runner.secrets import guard_output
+
+Verb = Callable[[Sequence[str]], int]
+
+# Imported when called: looking at runs must not wait for what running them needs.
+_VERBS = {
+    "compare": "runner.verbs.compare",
+    "ls": "runner.verbs.ls",
+    "resume": "runner.resume",
+    "show": "runner.verbs.show",
+}
+_DONE, _REFUSED = 0, 2
 
 
 def main() -> None:
     """Run a verb, or Hydra's application where the first word is none."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A terminal that knows no ± shows its number, rather than nothing at all.
+        sys.stdout.reconfigure(errors="backslashreplace")
     guard_output()
     first, *rest = sys.argv[1:] or [""]
-    if first == "resume":
-        from runner.resume import resume
+    if first in _VERBS:
+        sys.exit(_run(first, rest))
+    if first and first[0] not in "-~" and "=" not in first:
+        near = did_you_mean(first, _VERBS) or f"; verbs: {', '.join(_VERBS)}"
+        sys.exit(_refuse(f"there is no verb '{first}'{near}"))
+    from runner.app import run_app
 
-        sys.exit(resume(rest))
     sys.exit(run_app(sys.argv[1:]))
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    verb: Verb = getattr(import_module(_VERBS[name]), name)
+    try:
+        code = verb(arguments)
+        sys.stdout.flush()
+    except RequestError as error:
+        return _refuse(str(error))
+    except BrokenPipeError:
+        # Whoever read has read enough (`| head`); Python must not try again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _DONE
+    return code
+
+
+def _refuse(problem: str) -> int:
+    print(f"runner: {problem}", file=sys.stderr)  # noqa: T201
+    return _REFUSED
 
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@ from runner.results.jsonable import to_json
 from runner.results.run_directory import RunDirectory
 
 
+_LOCK_TRIES, _LOCK_WAIT_S = 5, 0.05
+
+
 @dataclass(frozen=True)
 class RunState:
     """What a run directory says of its writer.
@@ -93,10 +96,14 @@ def hold(directory: RunDirectory) -> Iterator[Writer]:
     """
     lock = os.open(directory.path / ".lock", os.O_WRONLY | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RequestError(str(directory.path), "is being written by a live process") from None
+        # Whoever looks whether a process holds it holds it for an instant.
+        for _ in range(_LOCK_TRIES):
+            with contextlib.suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(_LOCK_WAIT_S)
+        else:
+            raise RequestError(str(directory.path), "is being written by a live process")
         writer = Writer(directory)
         try:
             yield writer
@@ -124,11 +131,11 @@ def read_state(directory: RunDirectory) -> RunState | None:
 def is_held(directory: RunDirectory) -> bool:
     """Whether a live process is writing in the directory."""
     try:
-        lock = os.open(directory.path / ".lock", os.O_WRONLY)
+        lock = os.open(directory.path / ".lock", os.O_RDONLY)
     except OSError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True
     finally:

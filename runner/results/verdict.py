@@ -60,9 +60,9 @@ def parameter(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else to_json(value)
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | None) -> str:
     """Write a duration in its two largest units (``2 h 5 min``)."""
-    if not math.isfinite(seconds):
+    if seconds is None or not math.isfinite(seconds):
         return "–"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
@@ -70,6 +70,13 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def p_value_text(value: float) -> str:
+    """Write a p-value as the end of ``p …``."""
+    if not math.isfinite(value):
+        return "undefined"
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
 def _outcome(result: Result) -> str:
@@ -103,7 +110,7 @@ def _measured(result: Result, comparison: Comparison) -> str:
     low, high = comparison.ci95
     return (
         f"{name}{scores} {_signed(comparison.difference)} on {_rows(result)} "
-        f"(95% interval {_signed(low)} to {_signed(high)}; p {_p_value(comparison.p_value)})."
+        f"(95% interval {_signed(low)} to {_signed(high)}; p {p_value_text(comparison.p_value)})."
     )
 
 
@@ -113,9 +120,3 @@ def _rows(result: Result) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:+.4f}" if math.isfinite(value) else "–"
-
-
-def _p_value(value: float) -> str:
-    if not math.isfinite(value):
-        return "undefined"
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
