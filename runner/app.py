@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from runner.command_line import CommandLine, parse_arguments
@@ -22,7 +21,6 @@ from runner.config.compose import (
     CONFIG_NAME,
     built_in_conf,
     compose_config,
-    config_for_people,
     note_secrets,
     parse_config,
     register,
@@ -30,10 +28,15 @@ from runner.config.compose import (
 from runner.config.overrides import sweep_points, to_override
 from runner.config.trust import check_hydra, hydra_whitelist
 from runner.errors import ExperimentError, RequestError
-from runner.interrupts import INTERRUPTED, end_workers, exit_at_once, stops_in_time
+from runner.interrupts import INTERRUPTED, exit_at_once
+from runner.job import run_job
+from runner.results.comparison.tables import print_whole
 from runner.results.run_directory import RunDirectory
-from runner.results.state import Writer, hold
+from runner.results.schema import Result
 from runner.search.record import RecordWriteError
+from runner.sweeps.job import run_sweep_job
+from runner.sweeps.sweep import Sweep, prepare_sweep
+from runner.sweeps.sweeper import JobSweeper
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ DONE, FAILED, REFUSED = 0, 1, 2
 _exit_code = DONE
 
 
-def run_app(arguments: Sequence[str], resumes: RunDirectory | None = None) -> int:
+def run_app(arguments: Sequence[str], resumes: Path | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 refused, 130 interrupted.
 
     A request that can't be run is refused in one line, before TensorFlow is imported and before a
@@ -52,38 +55,54 @@ def run_app(arguments: Sequence[str], resumes: RunDirectory | None = None) -> in
     arguments
         As they stand on the command line.
     resumes
-        The run directory that is to be continued, rather than a new one.
+        The folder of the run or sweep that is to be continued, rather than a new one.
     """
     global _exit_code
     _exit_code = DONE
     try:
         request = parse_arguments(arguments)
         register()
-        if request.runs_one_job:
-            _check(request, resumes)
-        elif request.composes:
-            _check_jobs(request, sweeps=request.is_sweep)
+        Plugins.instance().register(JobSweeper)
+        sweep = _check(request, resumes)
+        if sweep is not None:
+            return sweep.run(lambda: _run_hydra(request, "hydra.sweep.dir", sweep.folder))
     except RequestError as error:
         print(f"runner: {error}", file=sys.stderr)  # noqa: T201
         return REFUSED
-    directory = [] if resumes is None else [to_override("hydra.run.dir", str(resumes.path))]
-    sys.argv = [sys.argv[0], *request.for_hydra(), *directory]
-    hydra.main(
-        config_path=str(built_in_conf()),
-        config_name=CONFIG_NAME,
-        execution_whitelist=hydra_whitelist(),
-    )(_job)()
+    except KeyboardInterrupt:
+        exit_at_once(INTERRUPTED)
+    _run_hydra(request, "hydra.run.dir", resumes)
     if _exit_code == INTERRUPTED:
         exit_at_once(INTERRUPTED)
     return _exit_code
 
 
-def _check(request: CommandLine, resumes: RunDirectory | None) -> None:
-    composed = compose_config(request.overrides, request.config_name, request.config_dir)
-    if composed.hydra.mode == RunMode.MULTIRUN:
-        _check_jobs(request, sweeps=True)
-        return
+def _run_hydra(request: CommandLine, key: str, folder: Path | None) -> None:
+    fixed = [] if folder is None else [to_override(key, str(folder))]
+    sys.argv = [sys.argv[0], *request.for_hydra(), *fixed]
+    hydra.main(
+        config_path=str(built_in_conf()),
+        config_name=CONFIG_NAME,
+        execution_whitelist=hydra_whitelist(),
+    )(_job)()
+
+
+def _check(request: CommandLine, resumes: Path | None) -> Sweep | None:
+    """Check what is to be run, as far as that is known now; return the sweep, if it is one."""
+    if not request.composes:
+        return None
+    first = next(sweep_points(request.overrides)) if request.is_sweep else request.overrides
+    composed = compose_config(first, request.config_name, request.config_dir)
     check_hydra(composed)
+    note_secrets(composed)
+    if request.sweeps or (request.runs_one_job and composed.hydra.mode == RunMode.MULTIRUN):
+        return prepare_sweep(request, composed, resumes)
+    if request.runs_one_job:
+        _check_job(composed, resumes)
+    return None
+
+
+def _check_job(composed: DictConfig, resumes: Path | None) -> None:
     config = parse_config(composed)
     # The folder's name refers to Hydra's own config, as it will in the job.
     HydraConfig.instance().set_config(composed)
@@ -101,21 +120,6 @@ def _check(request: CommandLine, resumes: RunDirectory | None) -> None:
         logging.getLogger().removeHandler(silence)
 
 
-def _check_jobs(request: CommandLine, sweeps: bool) -> None:
-    """Check how jobs are composed and what Hydra would do for them, but not the jobs themselves."""
-    points = [request.overrides]
-    if sweeps:
-        first = next(sweep_points(request.overrides))
-        composed = compose_config(first, request.config_name, request.config_dir)
-        params = OmegaConf.select(composed, "hydra.sweeper.params") or {}
-        swept = [f"{path}={value}" for path, value in params.items()]
-        points = list(sweep_points([*request.overrides, *swept]))
-    for overrides in points:
-        composed = compose_config(overrides, request.config_name, request.config_dir)
-        check_hydra(composed)
-        note_secrets(composed)
-
-
 def _check_run_dir(path: Path) -> None:
     if path.is_dir() and any(path.iterdir()):
         raise RequestError("hydra.run.dir", f"'{path}' exists and is not empty")
@@ -130,12 +134,15 @@ def _check_run_dir(path: Path) -> None:
 
 
 def _job(composed: DictConfig) -> float | None:
-    """Run one job; in a sweep errors are raised, so that the sweep knows."""
+    """Run one job; a sweep's records its failure, a single one's decides the exit code."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        return _run(composed)
+        return run_sweep_job(composed)
     global _exit_code
+    directory = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
     try:
-        return _run(composed)
+        result = run_job(composed, directory, resumable=directory.path)
+        if composed.log_level in ("debug", "info"):
+            _show(result, directory)
     except KeyboardInterrupt:
         _exit_code = INTERRUPTED
     except (RequestError, ExperimentError, RecordWriteError) as error:
@@ -146,3 +153,10 @@ def _job(composed: DictConfig) -> float | None:
         logger.error("%s: %s", type(error).__name__, error)
         _exit_code = FAILED
     return None
+
+
+def _show(result: Result, directory: RunDirectory) -> None:
+    from runner.results.summary import render_summary
+
+    shown = Path(os.path.relpath(directory.path))
+    print_whole(render_summary(result, shown), Console())

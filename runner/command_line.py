@@ -31,6 +31,15 @@ class CommandLine:
     def runs_one_job(self) -> bool:
         return not self.is_sweep and not self.flags
 
+    @property
+    def sweeps(self) -> bool:
+        return self.is_sweep and not self.flags
+
+    def as_given(self) -> list[str]:
+        """The arguments that ask for the same again, flags left out."""
+        folder = [] if self.config_dir is None else ["--config-dir", self.config_dir]
+        return ["--config-name", self.config_name, *folder, *self.overrides]
+
     def for_hydra(self) -> list[str]:
         """The arguments that Hydra gets."""
         arguments = ["--config-name", self.config_name]

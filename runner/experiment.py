@@ -82,7 +82,7 @@ def _run(
 ) -> Result:
     n_candidates, n_fits = planned_fits(experiment)
     logger.info("%d candidates × %d folds", n_candidates, experiment.n_splits)
-    if experiment.ignores_budget:
+    if experiment.searches and experiment.ignores_budget:
         logger.info("search.n_iter=%d means nothing here", experiment.config.search.n_iter)
     _say_what_is_not_deterministic(experiment)
     record = FitRecord(directory.record, attempt)

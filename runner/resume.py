@@ -20,9 +20,13 @@ from runner.config.targets import allows_own_modules
 from runner.errors import RequestError
 from runner.results.run_directory import RunDirectory
 from runner.results.state import config_fingerprint, is_held, read_state
+from runner.sweeps.sweep import REQUEST, read_request
 
 # Budgets may be raised on resuming: nothing that was done becomes wrong.
-_BUDGETS = ("search.n_iter",)
+_BUDGETS = ("search.n_iter", "hydra.sweeper.n_trials")
+_LIMITS = tuple(
+    f"search.{name}" for name in ("max_failures", "retries", "trial_timeout", "time_budget_s")
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,6 +43,8 @@ def resume(arguments: Sequence[str]) -> int:
         parser.add_argument("changes", nargs="*")
         options = parser.parse_args(arguments)
         directory = RunDirectory(options.directory.absolute())
+        if (directory.path / REQUEST).exists():
+            return _resume_sweep(directory, options.changes, options.force)
         settings = _settings(directory)
         _check_links(directory)
         _check_state(directory, options.force)
@@ -50,7 +56,18 @@ def resume(arguments: Sequence[str]) -> int:
     except RequestError as error:
         print(f"runner: {error}", file=sys.stderr)  # noqa: T201
         return REFUSED
-    return run_app([*flags, *overrides], resumes=directory)
+    return run_app([*flags, *overrides], resumes=directory.path)
+
+
+def _resume_sweep(directory: RunDirectory, changes: Sequence[str], force: bool) -> int:
+    """Run a sweep again in its folder: finished jobs answer from their records."""
+    request = read_request(directory.path)
+    if is_held(directory):
+        raise RequestError(str(directory.path), "is being written by a live process")
+    _check_version(directory, request.version, force)
+    _check_links(directory)
+    _go_to(request.cwd, directory)
+    return run_app([*request.arguments, *_allowed(changes)], resumes=directory.path)
 
 
 def _settings(directory: RunDirectory) -> dict[str, str]:
@@ -103,10 +120,9 @@ def _recorded(directory: RunDirectory) -> list[str]:
 def _allowed(changes: Sequence[str]) -> list[str]:
     for text in changes:
         key = parse_override(text).key_or_group
-        if key not in (*_BUDGETS, "compute.n_jobs", "log_level"):
-            raise RequestError(
-                key, f"can't change on resuming; only {', '.join(_BUDGETS)} and compute.n_jobs can"
-            )
+        allowed = (*_BUDGETS, *_LIMITS, "compute.n_jobs", "log_level")
+        if key not in allowed:
+            raise RequestError(key, f"can't change on resuming; only {', '.join(allowed)} can")
     return list(changes)
 
 
@@ -118,10 +134,14 @@ def _check_state(directory: RunDirectory, force: bool) -> None:
         raise RequestError(str(directory.path), "never began to run; start it anew")
     if state.status == "completed" and not force:
         raise RequestError(str(directory.path), "is complete; there is nothing to resume")
-    if state.version != __version__ and not force:
+    _check_version(directory, state.version, force)
+
+
+def _check_version(directory: RunDirectory, version: str, force: bool) -> None:
+    if version != __version__ and not force:
         raise RequestError(
             str(directory.path),
-            f"was written by runner {state.version}, this is {__version__}; --force goes on",
+            f"was written by runner {version}, this is {__version__}; --force goes on",
         )
 
 

@@ -133,6 +133,13 @@ class Compute(Section):
     checkpoint_s: Annotated[float, Field(ge=0)] = 30.0
 
 
+class SweepSettings(Section):
+    """How the jobs of a sweep are combined, and what a failed one means for the others."""
+
+    on_error: Literal["continue", "stop"] = "continue"
+    zip: list[str] = []
+
+
 class ExperimentConfig(Section):
     """One experiment, checked for names, types and ranges.
 
@@ -151,6 +158,7 @@ class ExperimentConfig(Section):
     search: Search
     cv: dict[str, Any]
     compute: Compute = Compute()
+    sweep: SweepSettings = SweepSettings()
     space: dict[str, Any] = {}
     choices: dict[str, str] = {}
     overrides: list[str] = []

@@ -22,6 +22,7 @@ from runner.errors import RequestError, did_you_mean, listing
 _PLUGINS = (
     "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
     "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+    "runner.sweeps.sweeper.JobSweeper",
     "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
     "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper",
     "hydra_plugins.hydra_optuna_sweeper._impl.create_nsgaii_sampler",

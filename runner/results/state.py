@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import runner
@@ -18,8 +19,8 @@ from runner.errors import RequestError
 from runner.results.jsonable import to_json
 from runner.results.run_directory import RunDirectory
 
-
 _LOCK_TRIES, _LOCK_WAIT_S = 5, 0.05
+_WITHOUT_EFFECT = ("compute", "log_level", "choices", "sweep")
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Writer:
 
 def config_fingerprint(config: Mapping[str, Any]) -> str:
     """Name a config by its values; where and with how many processes it ran makes no difference."""
-    content = {k: v for k, v in config.items() if k not in ("compute", "log_level", "choices")}
+    content = {k: v for k, v in config.items() if k not in _WITHOUT_EFFECT}
     content["threads"] = dict(config.get("compute") or {}).get("threads")
     text = json.dumps(content, sort_keys=True, default=repr)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
@@ -94,16 +95,7 @@ def hold(directory: RunDirectory) -> Iterator[Writer]:
     RequestError
         When a live process holds it.
     """
-    lock = os.open(directory.path / ".lock", os.O_WRONLY | os.O_CREAT, 0o644)
-    try:
-        # Whoever looks whether a process holds it holds it for an instant.
-        for _ in range(_LOCK_TRIES):
-            with contextlib.suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            time.sleep(_LOCK_WAIT_S)
-        else:
-            raise RequestError(str(directory.path), "is being written by a live process")
+    with locked(directory.path):
         writer = Writer(directory)
         try:
             yield writer
@@ -113,6 +105,28 @@ def hold(directory: RunDirectory) -> Iterator[Writer]:
                 writer.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
         writer.end("completed")
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock for the length of the block; the system frees it when the process dies.
+
+    Raises
+    ------
+    RequestError
+        When a live process holds it.
+    """
+    lock = os.open(folder / ".lock", os.O_WRONLY | os.O_CREAT, 0o644)
+    try:
+        # Whoever looks whether a process holds it holds it for an instant.
+        for _ in range(_LOCK_TRIES):
+            with contextlib.suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(_LOCK_WAIT_S)
+        else:
+            raise RequestError(str(folder), "is being written by a live process")
+        yield
     finally:
         os.close(lock)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from runner.config.compose import first_line
 from runner.errors import RequestError
@@ -35,11 +35,11 @@ def run_sweep_job(composed: DictConfig) -> float:
             directory.result.unlink(missing_ok=True)
             result = run_job(composed, directory, resumable=sweep)
             _say(hydra.job.num, result)
-    except (Exception, RecordWriteError) as error:  # noqa: BLE001 - the other jobs go on
+    except (Exception, RecordWriteError) as error:
         logger.error("job %s failed: %s", hydra.job.num, first_line(error))
         logger.debug("", exc_info=True)
         if not directory.result.exists():
-            record_failure(directory, list(hydra.overrides.task), error)
+            _record_failure(directory, composed.seed, hydra, error)
         return math.nan
     finally:
         write_leaderboard(sweep, status="running")
@@ -54,20 +54,19 @@ def has_failed(directory: RunDirectory) -> bool:
         return True
 
 
-def record_failure(
-    directory: RunDirectory, overrides: Sequence[str], error: BaseException
+def _record_failure(
+    directory: RunDirectory, seed: int, hydra: HydraConf, error: BaseException
 ) -> None:
     """Leave the record of a job that failed before it could begin."""
-    directory.hydra.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create(list(overrides)), directory.hydra / "overrides.yaml")
+    choices = hydra.runtime.choices
     directory.write_result(
         Result(
             status="failed",
             task=None,
-            name={},
-            seed=0,
+            name={group: str(choices.get(group, "")) for group in ("data", "model", "search")},
+            seed=seed,
             scoring=None,
-            overrides=list(overrides),
+            overrides=list(hydra.overrides.task),
             environment=describe_environment(),
             error={"type": type(error).__name__, "message": first_line(error)},
         )
@@ -76,6 +75,5 @@ def record_failure(
 
 def _say(number: int, result: Result) -> None:
     if result.best is not None and result.timing is not None:
-        logger.info(
-            "job %s: CV %s in %s", number, mean_and_std(result.best), duration(result.timing.total_s)
-        )
+        took = duration(result.timing.total_s)
+        logger.info("job %s: CV %s in %s", number, mean_and_std(result.best), took)

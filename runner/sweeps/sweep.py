@@ -1,0 +1,176 @@
+"""A sweep as a whole: checked before its first job starts, resumable, and with an answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from runner import __version__
+from runner.command_line import CommandLine
+from runner.config.compose import compose_config, hydra_for, note_secrets, parse_config
+from runner.config.overrides import sweep_points
+from runner.config.trust import check_hydra
+from runner.errors import RequestError
+from runner.interrupts import INTERRUPTED, exit_at_once
+from runner.results.atomic import write_text
+from runner.results.comparison.board import make_boards
+from runner.results.comparison.board_tables import board_tables
+from runner.results.comparison.entry import read_entry
+from runner.results.comparison.find import find_jobs
+from runner.results.comparison.leaderboard import CSV, write_leaderboard
+from runner.results.comparison.tables import print_tables
+from runner.results.jsonable import to_json
+from runner.results.state import locked
+from runner.sweeps.jobs import Job, enumerate_jobs
+
+logger = logging.getLogger(__name__)
+
+REQUEST = "request.json"
+_FLAGS = ("--multirun", "--config-name", "--config-dir")
+_OWN_SWEEPER = "runner.sweeps.sweeper.JobSweeper"
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """What a sweep was asked for, as its folder keeps it, so that it can be asked for again."""
+
+    cwd: str
+    arguments: list[str]
+    version: str = __version__
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A checked sweep and its folder."""
+
+    folder: Path
+    request: SweepRequest
+
+    def run(self, launch: Callable[[], None]) -> int:
+        """Run the jobs by way of `launch`, and say who won; return the exit code.
+
+        Raises
+        ------
+        RequestError
+            When another process is at work in the folder.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.folder):
+            write_text(self.folder / REQUEST, to_json(asdict(self.request), indent=2) + "\n")
+            try:
+                launch()
+            except KeyboardInterrupt:
+                write_leaderboard(self.folder, status="interrupted")
+                shown = shlex.quote(os.path.relpath(self.folder))
+                print(f"interrupted; go on with: python -m runner resume {shown}", file=sys.stderr)  # noqa: T201
+                exit_at_once(INTERRUPTED)
+            write_leaderboard(self.folder)
+            return _conclude(self.folder)
+
+
+def prepare_sweep(request: CommandLine, composed: DictConfig, resumes: Path | None) -> Sweep:
+    """Check every job of a sweep that can be known beforehand.
+
+    Parameters
+    ----------
+    composed
+        The config of its first job, Hydra's part included.
+    resumes
+        The folder to continue in.
+
+    Raises
+    ------
+    RequestError
+        For jobs that can't be composed; with ``sweep.on_error=stop`` for any that can't be run.
+        Otherwise those are told, and fail when their turn comes.
+    """
+    HydraConfig.instance().set_config(composed)
+    folder = Path(composed.hydra.sweep.dir).absolute() if resumes is None else resumes
+    if resumes is None and folder.is_dir() and any(folder.iterdir()):
+        raise RequestError("hydra.sweep.dir", f"'{folder}' exists and is not empty")
+    jobs = _jobs(request, composed)
+    problems = _problems(request, jobs)
+    if problems and composed.sweep.on_error == "stop":
+        number, problem = next(iter(problems.items()))
+        raise RequestError(None, f"job {number} ({' '.join(jobs[number])}): {problem}")
+    for number, problem in problems.items():
+        words = " ".join(jobs[number])
+        print(f"job {number} ({words}) will fail: {problem}", file=sys.stderr)  # noqa: T201
+    arguments = ["--multirun", *request.as_given()]
+    return Sweep(folder, SweepRequest(os.getcwd(), arguments))
+
+
+def read_request(folder: Path) -> SweepRequest:
+    """Read what a sweep was asked for.
+
+    Raises
+    ------
+    RequestError
+        When `folder` is no sweep's.
+    """
+    try:
+        request = SweepRequest(**json.loads((folder / REQUEST).read_text(encoding="utf-8")))
+        texts = [request.cwd, request.version, *request.arguments]
+        if not all((isinstance(text, str) and text[:1] != "-") or text in _FLAGS for text in texts):
+            raise TypeError
+    except (OSError, ValueError, TypeError):
+        raise RequestError(str(folder), "is no folder of a sweep") from None
+    return request
+
+
+def _jobs(request: CommandLine, composed: DictConfig) -> Sequence[Job]:
+    """All jobs; of an adaptive sweep, where they follow from results, points to stand for them."""
+    params = OmegaConf.select(composed, "hydra.sweeper.params") or {}
+    arguments = [*(f"{path}={value}" for path, value in params.items()), *request.overrides]
+    if composed.hydra.sweeper._target_ != _OWN_SWEEPER:
+        return [tuple(point) for point in sweep_points(arguments)]
+    with hydra_for(request.config_dir):
+        return enumerate_jobs(
+            arguments, list(composed.sweep.zip), GlobalHydra.instance().config_loader()
+        )
+
+
+def _problems(request: CommandLine, jobs: Sequence[Job]) -> dict[int, RequestError]:
+    """Why jobs can't be run, by their number."""
+    # Only now: it imports scikit-learn.
+    from runner.preparation import prepare
+
+    problems = {}
+    silence = logging.NullHandler()
+    logging.getLogger().addHandler(silence)
+    try:
+        for number, job in enumerate(jobs):
+            composed = compose_config(job, request.config_name, request.config_dir)
+            check_hydra(composed)
+            note_secrets(composed)
+            try:
+                prepare(parse_config(composed))
+            except RequestError as problem:
+                problems[number] = problem
+    finally:
+        logging.getLogger().removeHandler(silence)
+    return problems
+
+
+def _conclude(folder: Path) -> int:
+    entries = [read_entry(job) for job in find_jobs(folder)]
+    by_seed = len({entry.seed for entry in entries}) > 1
+    console = Console()
+    tables = board_tables(make_boards(entries, by_seed=by_seed), by_seed=by_seed, short=True)
+    print_tables(tables, "table", console)
+    console.file.write(f"leaderboard  {os.path.relpath(folder / CSV)}\n")
+    failed = [entry for entry in entries if entry.status == "failed"]
+    for entry in failed:
+        print(f"job {entry.number} failed: {entry.error}", file=sys.stderr)  # noqa: T201
+    return 1 if failed or not entries else 0
