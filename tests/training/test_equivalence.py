@@ -15,8 +15,9 @@ start_tensorflow(1)
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
+from runner.training.keras_fit import KerasSession  # noqa: E402
 from runner.training.optimizers import fused, make_optimizer  # noqa: E402
-from runner.training.session import KerasSession, Session  # noqa: E402
+from runner.training.session import Session  # noqa: E402
 
 BATCH = 16
 STEPS = 50

@@ -14,6 +14,7 @@ start_tensorflow(1)
 
 import keras  # noqa: E402
 
+from runner.training.fit import Fit  # noqa: E402
 from runner.training.loop import FitDivergedError, TrainingState, train  # noqa: E402
 from runner.training.optimizers import make_optimizer  # noqa: E402
 from runner.training.session import Session  # noqa: E402
@@ -50,14 +51,11 @@ def data() -> tuple[np.ndarray, np.ndarray]:
 def fit(
     session: Session, data: Any, state: TrainingState | None = None, seed: int = 5, **training: Any
 ) -> TrainingState:
+    settings = Training.model_validate({"batch_size": 16, **training})
     return train(
         session,
-        data,
-        Training.model_validate({"batch_size": 16, **training}),
+        Fit(data, settings, seed=seed, learning_rate=0.01, horizon=9),
         state or TrainingState(weights=build().get_weights()),
-        learning_rate=0.01,
-        horizon=9,
-        seed=seed,
     )
 
 
@@ -155,7 +153,7 @@ def test_dropout_keeps_the_mean_and_drops_at_its_rate() -> None:
     model = keras.Sequential([keras.Input((1000,)), keras.layers.Dropout(0.3)])
     model.compile("sgd", "mse")
     session = Session(model)
-    session._set_random_state(0)
+    session.set_random_state(0)
     ones = np.ones((50, 1000), np.float32)
     dropped = model(ones, training=True).numpy()
     assert np.mean(dropped == 0) == pytest.approx(0.3, abs=0.01)
