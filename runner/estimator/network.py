@@ -107,7 +107,7 @@ class _Network:
                     f"{self.model.__name__} returned {type(model).__name__}, not a Keras model"
                 )
             if not model.built:
-                model(np.zeros((1, *meta["X_shape_"][1:]), np.float32))
+                model(keras.Input(meta["X_shape_"][1:]))
         return model
 
     def _architecture(self: Any, model: keras.Model, fast: bool) -> Hashable:
@@ -146,6 +146,13 @@ class _Network:
                 if fast:
                     fused(model.optimizer)
             return Session(model) if fast else KerasSession(model)
+
+    def _n_units(self: Any, model: keras.Model) -> int:
+        """Numbers that the model gives for each row."""
+        shape = getattr(model, "output_shape", None)
+        if shape is None:  # a subclassed model
+            shape = model(keras.Input(self._get_metadata()["X_shape_"][1:])).shape
+        return int(shape[-1])
 
     def _ensure_compiled_model(self: Any) -> None:
         """The session's model is compiled already."""
@@ -242,15 +249,16 @@ class NetworkClassifier(_Network, KerasClassifier):
         return super().fit(X, y, sample_weight=sample_weight)
 
     def _default_loss(self, model: keras.Model) -> str:
-        one_unit = model.output_shape[-1] == 1
+        one_unit = self._n_units(model) == 1
         return "binary_crossentropy" if one_unit else "sparse_categorical_crossentropy"
 
     def _targets(self, model: keras.Model, y: np.ndarray) -> np.ndarray:
-        if model.output_shape[-1] == 1:
+        n_units = self._n_units(model)
+        if n_units == 1:
             return np.asarray(y, np.float32).reshape(-1, 1)
         name = getattr(model.loss, "name", model.loss)
         if name == "categorical_crossentropy":
-            return np.asarray(keras.utils.to_categorical(y, model.output_shape[-1]))
+            return np.asarray(keras.utils.to_categorical(y, n_units))
         return np.asarray(y, np.int32)
 
 

@@ -103,7 +103,7 @@ def _note_improvement(state: TrainingState, session: Session, fit: Fit) -> None:
     stopping = fit.training.early_stopping
     losses = state.history.get("val_loss")
     if not losses:
-        reported = listing(state.history)
+        reported = listing(name for name in state.history if name.startswith("val_"))
         raise ValueError(
             f"training.early_stopping needs val_loss; the model's test_step reports {reported}"
         )

@@ -61,7 +61,7 @@ class _FusedAdamStep(_Fused):
 
     def apply(self: Any, grads: Any, trainable_variables: Any = None) -> None:
         # What every weight's update needs, computed once.
-        step = tf.cast(self.iterations.value + 1, tf.float32)
+        step = tf.cast(self.iterations + 1, tf.float32)
         self._beta_1, self._beta_2 = tf.constant(self.beta_1), tf.constant(self.beta_2)
         self._beta_1_power = tf.pow(self._beta_1, step)
         self._beta_2_power = tf.pow(self._beta_2, step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from itertools import chain
@@ -123,7 +124,7 @@ class Session(Predictor):
             try:
                 self._graph("epoch", data, self._trace_epoch)
             except _TRACE_ERRORS as error:
-                self._trace_error = " ".join(str(error).split())
+                self._trace_error = textwrap.shorten(str(error), 200, placeholder=" …")
         return self._trace_error
 
     def _trace_epoch(self, data: tuple[Any, ...]) -> Any:
@@ -157,7 +158,7 @@ class Session(Predictor):
         graph = tf.function(
             epoch, input_signature=signature, autograph=False
         ).get_concrete_function()
-        self.is_spent = self._has_hidden_state(graph)
+        self.is_spent |= self._has_hidden_state(graph)
         return graph
 
     def _has_hidden_state(self, graph: Any) -> bool:
