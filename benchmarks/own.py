@@ -167,7 +167,15 @@ def _fewest_epochs(directory: Path) -> int:
     return sum(last.values()) - 3 * 27
 
 
+def steps() -> dict[str, float]:
+    """Microseconds per training step, beside a loop written by hand."""
+    from benchmarks.steps import steps as measure
+
+    return measure()
+
+
 MEASURES: dict[str, Callable[[], dict[str, float]]] = {
+    "steps": steps,
     "startup": startup,
     "candidates": candidates,
     "memory": memory,

@@ -52,13 +52,14 @@ def test_command(line: str, folder: Path) -> None:
 
 def test_own_parts_as_the_page_shows_them(folder: Path) -> None:
     (settings,) = blocks(OWN_PARTS, "toml")
-    data_yaml, model_yaml, space_yaml = blocks(OWN_PARTS, "yaml")
-    data_function, factory = blocks(OWN_PARTS, "python")
+    data_yaml, model_yaml, two_yaml, space_yaml = blocks(OWN_PARTS, "yaml")
+    functions = "\n\n".join(blocks(OWN_PARTS, "python"))
     (folder / "pyproject.toml").write_text(settings)
-    (folder / "my_models.py").write_text(f"import numpy as np\n\n\n{data_function}\n\n{factory}")
+    (folder / "my_models.py").write_text(f"import numpy as np\n\n\n{functions}")
     for group, option, text in (
         ("data", "wells", data_yaml),
         ("model", "resnet_mini", model_yaml),
+        ("model", "two_branches", two_yaml),
         ("space", "resnet_mini", space_yaml),
     ):
         (folder / "conf" / group).mkdir(parents=True)

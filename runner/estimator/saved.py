@@ -124,7 +124,7 @@ class _SavedNetwork:
         start_tensorflow(threads)
         import keras
 
-        from runner.training.session import Predictor
+        from runner.training.predictor import Predictor
 
         self._predictor = Predictor(keras.saving.load_model(path, compile=False, safe_mode=True))
         self._predictor.set_scaling(*scaling)
@@ -142,6 +142,6 @@ class _SavedNetwork:
         return np.asarray(self._classes[probabilities.argmax(axis=1)])
 
     def _raw(self, X: np.ndarray) -> np.ndarray:
-        from runner.training.session import as_input
+        from runner.training.inputs import inputs_of
 
-        return self._predictor.predict(as_input(X))
+        return self._predictor.predict(inputs_of(self._predictor.model, X))

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from runner.seeds import derive_seed
@@ -15,15 +14,19 @@ _PHILOX = 1
 
 
 def dropout_layers(model: keras.Model) -> list[keras.layers.Dropout]:
-    """The model's plain Dropout layers that drop anything, in order."""
+    """The model's plain Dropout layers, in order; those of rate 0 too."""
     return [
         layer
         for layer in _layers(model)
         if type(layer) is keras.layers.Dropout
-        and layer.rate > 0
         and layer.noise_shape is None
         and layer.compute_dtype == "float32"
     ]
+
+
+def random_states(model: keras.Model) -> list[keras.Variable]:
+    """The states of the model's seed generators: one for each layer that draws numbers."""
+    return [variable for variable in model.variables if "seed_generator_state" in variable.name]
 
 
 def _layers(model: Any) -> Iterator[keras.layers.Layer]:
@@ -35,25 +38,30 @@ def _layers(model: Any) -> Iterator[keras.layers.Layer]:
 
 
 class VariableDropout:
-    """Takes over the Dropout layers of a model: same formula, rate and random key in variables.
+    """Takes over the Dropout layers of a model: same formula, rate and random state in variables.
 
-    The mask of a step is drawn with Philox (Salmon et al., 2011) from (key, step), in one kernel;
-    Keras's own seed generator takes about ten small ones.
+    A mask is drawn with Philox (Salmon et al., 2011) in one kernel, which also advances the layer's
+    state; Keras's own seed generator takes about ten small ones.
 
     Parameters
     ----------
     layers
-        As `dropout_layers` lists them.
-    step
-        The variable that counts the optimizer's steps.
+        Some that `dropout_layers` lists, of rates above 0.
     """
 
-    def __init__(self, layers: list[keras.layers.Dropout], step: tf.Variable) -> None:
+    def __init__(self, layers: list[keras.layers.Dropout]) -> None:
         self._layers = layers
-        self._rates = [tf.Variable(layer.rate, dtype=tf.float32) for layer in self._layers]
-        self._keys = [tf.Variable([0], dtype=tf.uint64, shape=[1]) for _ in self._layers]
-        for layer, rate, key in zip(self._layers, self._rates, self._keys, strict=True):
-            layer.call = _call(rate, key, step)
+        # Not trainable, or gradients would be taken with respect to them.
+        self._rates = [tf.Variable(layer.rate, trainable=False) for layer in layers]
+        self._scales = [tf.Variable(_scale(layer.rate), trainable=False) for layer in layers]
+        # A 128-bit counter and a key.
+        self._states = [tf.Variable([0, 0, 0], dtype=tf.int64, trainable=False) for _ in layers]
+        for layer, *variables in zip(layers, self._rates, self._scales, self._states, strict=True):
+            layer.call = _call(*variables)
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        return [*self._rates, *self._scales, *self._states]
 
     @property
     def replaced(self) -> set[int]:
@@ -61,26 +69,30 @@ class VariableDropout:
         return {id(layer.seed_generator.state) for layer in self._layers}
 
     def set_rates(self, rates: list[float]) -> None:
-        for variable, rate in zip(self._rates, rates, strict=True):
-            variable.assign(rate)
+        for rate, scale, value in zip(self._rates, self._scales, rates, strict=True):
+            rate.assign(value)
+            scale.assign(_scale(value))
 
     def set_seed(self, seed: int) -> None:
-        for index, key in enumerate(self._keys):
-            parts = (derive_seed(seed, "dropout", index, half) for half in ("low", "high"))
-            low, high = parts
-            key.assign(np.array([low | high << 32], dtype=np.uint64))
+        for index, state in enumerate(self._states):
+            low, high = (derive_seed(seed, "dropout", index, half) for half in ("low", "high"))
+            state.assign([0, 0, low | high << 32])
 
 
-def _call(rate: tf.Variable, key: tf.Variable, step: tf.Variable) -> Any:
+def _scale(rate: float) -> float:
+    """What keeps the mean when a fraction of the values is dropped."""
+    return 1.0 / (1.0 - rate)
+
+
+def _call(rate: tf.Variable, scale: tf.Variable, state: tf.Variable) -> Any:
     def call(inputs: Any, training: bool = False) -> Any:
         if not training:
             return inputs
-        # A step's numbers advance the low half of the counter; the step is the high half.
-        counter = tf.stack([tf.constant(0, tf.uint64), tf.cast(step, tf.uint64)])
-        uniform = tf.raw_ops.StatelessRandomUniformV2(
-            shape=tf.shape(inputs), key=key, counter=counter, alg=_PHILOX, dtype=tf.float32
+        uniform = tf.raw_ops.StatefulUniform(
+            resource=state.handle, algorithm=_PHILOX, shape=tf.shape(inputs), dtype=tf.float32
         )
-        kept = inputs * (1.0 / (1.0 - rate))
-        return tf.where(uniform >= rate, kept, tf.zeros_like(kept))
+        # Its gradient is cheaper than that of `tf.where`, which has to allow for broadcasting.
+        kept = inputs * scale
+        return tf.raw_ops.Select(condition=uniform >= rate, x=kept, y=tf.zeros_like(kept))
 
     return call

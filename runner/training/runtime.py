@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 @cache
 def start_tensorflow(threads: int) -> None:
-    """Import TensorFlow quietly with `threads` threads per operation and deterministic kernels.
+    """Import TensorFlow quietly with `threads` threads per operation; what it computes repeats.
 
     The first call of a process decides; TensorFlow can't change its threads later.
     """
@@ -29,12 +29,16 @@ def start_tensorflow(threads: int) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError:
+        threads, asked = tf.config.threading.get_intra_op_parallelism_threads(), threads
         logger.warning(
             "TensorFlow was already running with %d threads; compute.threads=%d has no effect here",
-            tf.config.threading.get_intra_op_parallelism_threads(),
             threads,
+            asked,
         )
-    tf.config.experimental.enable_op_determinism()
+    # One thread computes in one order anyway, and the deterministic stand-ins for kernels are much
+    # slower: cross-entropy, for one, then takes half of all operations of a small model's step.
+    if threads != 1 or tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()
 
 
 @contextlib.contextmanager

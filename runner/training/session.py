@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -12,92 +14,48 @@ import numpy as np
 import tensorflow as tf
 
 from runner.seeds import derive_seed
-from runner.training.dropout import VariableDropout, dropout_layers
+from runner.training.dropout import VariableDropout, dropout_layers, random_states
+from runner.training.predictor import Predictor, any_rows, chunks
 from runner.training.states import Arrays
+from runner.training.step import scalars, step_of
 
-# Rows predicted at a time; fixed, so that predictions do not depend on how they are asked for.
-_CHUNK_ROWS = 2048
 _KEPT_SESSIONS = 32
-
-
-class Predictor:
-    """A Keras model whose prediction runs as one graph, whatever the number of rows."""
-
-    def __init__(self, model: keras.Model) -> None:
-        self.model = model
-        self._graphs: dict[Hashable, Any] = {}
-        self._offset = tf.Variable(0.0, dtype=tf.float32)
-        self._factor = tf.Variable(1.0, dtype=tf.float32)
-
-    def set_scaling(self, offset: float, scale: float) -> None:
-        """Set what 8-bit inputs are brought to: (value - offset) / scale, batch by batch."""
-        self._offset.assign(offset)
-        self._factor.assign(1.0 / scale)
-
-    def _graph(self, purpose: str, like: Any, trace: Callable[[Any], Any]) -> Any:
-        """The graph for data of this structure and these types, traced on first use.
-
-        A graph takes other types without complaint and converts them, so they are part of its name.
-        """
-        types = tuple(str(part.dtype) for part in tf.nest.flatten(like))
-        if (purpose, types) not in self._graphs:
-            self._graphs[purpose, types] = trace(like)
-        return self._graphs[purpose, types]
-
-    def _trace_predict(self, x: Any) -> Any:
-        return tf.function(
-            lambda part: self.model(self.scaled(part), training=False),
-            input_signature=[tf.nest.map_structure(_any_rows, x)],
-            autograph=False,
-        )
-
-    def scaled(self, x: Any) -> Any:
-        """Bring 8-bit tensors to the scale that was set; others stay as they are."""
-
-        def scale(part: Any) -> Any:
-            if part.dtype != tf.uint8:
-                return part
-            return (tf.cast(part, tf.float32) - self._offset) * self._factor
-
-        return tf.nest.map_structure(scale, x)
-
-    def predict(self, x: Any) -> np.ndarray:
-        """Predict all rows of `x` (an array, or nested arrays); shape (n, outputs)."""
-        graph = self._graph("predict", x, self._trace_predict)
-        return np.concatenate(
-            [
-                graph(tf.nest.map_structure(itemgetter(rows), x)).numpy()
-                for rows in _chunks(len(tf.nest.flatten(x)[0]))
-            ]
-        )
+# What a training step raises that can't become a graph, or that is wrong.
+_TRACE_ERRORS = (
+    AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError, tf.errors.OpError,
+)  # fmt: skip
 
 
 class Session(Predictor):
     """A compiled Keras model whose training and prediction run as whole graphs.
 
-    Nothing of one fit reaches the next: `begin` sets weights, optimizer state and metrics anew, and
-    `run_epoch` the random state.
+    Nothing of one fit reaches the next: `begin` sets weights and optimizer state anew, `run_epoch`
+    metrics and random state. A model with state beyond these is found out when its epoch is traced.
 
     Parameters
     ----------
     model
         A compiled model, weights built.
+
+    Attributes
+    ----------
+    is_spent
+        Whether this fit's session can't serve another: the model has state that is not set anew.
     """
 
     takes_over_dropout = True
 
     def __init__(self, model: keras.Model) -> None:
         super().__init__(model)
+        self.is_spent = False
+        self._trace_error: str | None = None
         self._loaded: Arrays | None = None
         model.optimizer.build(model.trainable_variables)
         self._optimizer_start = [variable.numpy() for variable in model.optimizer.variables]
         layers = dropout_layers(model) if self.takes_over_dropout else []
-        self._dropout = VariableDropout(layers, model.optimizer.iterations.value)
-        known = {id(weight) for weight in model.weights} | self._dropout.replaced
+        self._dropout = VariableDropout([layer for layer in layers if layer.rate > 0])
         self._random_states = [
-            variable
-            for variable in model.variables
-            if id(variable) not in known and "seed_generator_state" in variable.name
+            state for state in random_states(model) if id(state) not in self._dropout.replaced
         ]
 
     def begin(
@@ -128,6 +86,12 @@ class Session(Predictor):
     def optimizer_state(self) -> Arrays:
         return [variable.numpy() for variable in self.model.optimizer.variables]
 
+    def set_random_state(self, seed: int) -> None:
+        """Set everything random inside the model."""
+        self._dropout.set_seed(seed)
+        for index, state in enumerate(self._random_states):
+            state.assign([derive_seed(seed, "layer", index), 0])
+
     def run_epoch(
         self, data: tuple[Any, ...], order: np.ndarray, batch_size: int, seed: int
     ) -> dict[str, float]:
@@ -149,44 +113,75 @@ class Session(Predictor):
         dict
             Mean loss and metrics over the epoch.
         """
-        self._set_random_state(seed)
+        self.set_random_state(seed)
         graph = self._graph("epoch", data, self._trace_epoch)
         results = graph(data, tf.constant(order, tf.int32), tf.constant(batch_size, tf.int32))
         return {name: float(value) for name, value in results.items()}
 
-    def _set_random_state(self, seed: int) -> None:
-        self._dropout.set_seed(seed)
-        for index, state in enumerate(self._random_states):
-            state.assign([derive_seed(seed, "layer", index), 0])
+    def why_untraceable(self, data: tuple[Any, ...]) -> str | None:
+        """Say why no graph can be made of an epoch over arrays like `data`, or None."""
+        if self._trace_error is None:
+            try:
+                self._graph("epoch", data, self._trace_epoch)
+            except _TRACE_ERRORS as error:
+                self._trace_error = textwrap.shorten(str(error), 200, placeholder=" …")
+        return self._trace_error
 
     def _trace_epoch(self, data: tuple[Any, ...]) -> Any:
-        model = self.model
+        step = step_of(self.model)
+        x, *others = tf.nest.map_structure(lambda part: tf.convert_to_tensor(part[:1]), data)
+        step.prepare((self.scaled(x), *others))
 
         def epoch(data: Any, order: Any, batch_size: Any) -> Any:
-            model.reset_metrics()
-            steps = (tf.shape(order)[0] + batch_size - 1) // batch_size
+            n_rows = tf.shape(order)[0]
+            self.model.reset_metrics()
 
-            def step(index: Any) -> Any:
-                rows = order[index * batch_size : (index + 1) * batch_size]
+            def visit(start: Any, carried: Any) -> Any:
+                rows = order[start : start + batch_size]
                 x, *rest = tf.nest.map_structure(lambda part: tf.gather(part, rows), data)
-                results = model.train_step((self.scaled(x), *rest))
-                with tf.control_dependencies(tf.nest.flatten(results)):
-                    return (index + 1,)
+                return start + batch_size, step.run((self.scaled(x), *rest), carried)
 
-            tf.while_loop(lambda index: index < steps, step, (0,), parallel_iterations=1)
-            return model.get_metrics_result()
+            _, carried = tf.while_loop(
+                lambda start, *_: start < n_rows,
+                visit,
+                (0, step.start()),
+                shape_invariants=(tf.TensorShape([]), step.shape),
+                parallel_iterations=1,
+            )
+            return step.results(n_rows, carried)
 
         signature = [
-            tf.nest.map_structure(_any_rows, data),
+            tf.nest.map_structure(any_rows, data),
             tf.TensorSpec([None], tf.int32),
             tf.TensorSpec([], tf.int32),
         ]
-        return tf.function(epoch, input_signature=signature, autograph=False)
+        graph = tf.function(
+            epoch, input_signature=signature, autograph=False
+        ).get_concrete_function()
+        self.is_spent |= self._has_hidden_state(graph)
+        return graph
+
+    def _has_hidden_state(self, graph: Any) -> bool:
+        """Whether an epoch changes, or depends on, what is not set anew for each fit.
+
+        Examples are variables that a layer keeps to itself, a second optimizer, and random numbers
+        of TensorFlow's own (with ``seed2``) or from no seed generator in particular.
+        """
+        variables = [*self.model.variables, *self.model.metrics_variables]
+        variables = [v.value for v in (*variables, *self.model.optimizer.variables)]
+        variables += [self._offset, self._factor, *self._dropout.variables]
+        known = {id(variable.handle) for variable in variables}
+        definition = graph.graph.as_graph_def()
+        nodes = (f.node_def for f in definition.library.function)
+        return any(
+            tensor.dtype == tf.resource and id(tensor) not in known
+            for tensor in graph.graph.external_captures
+        ) or any("seed2" in node.attr for node in chain(definition.node, *nodes))
 
     def _trace_evaluation(self, data: tuple[Any, ...]) -> Any:
         return tf.function(
             lambda x, *rest: self.model.test_step((self.scaled(x), *rest)),
-            input_signature=[tf.nest.map_structure(_any_rows, part) for part in data],
+            input_signature=[tf.nest.map_structure(any_rows, part) for part in data],
             autograph=False,
         )
 
@@ -194,69 +189,25 @@ class Session(Predictor):
         """Mean loss and metrics over all rows of `data`, without training."""
         graph = self._graph("evaluate", data, self._trace_evaluation)
         self.model.reset_metrics()
-        for rows in _chunks(len(tf.nest.flatten(data)[0])):
+        for rows in chunks(len(tf.nest.flatten(data)[0])):
             results = graph(*tf.nest.map_structure(itemgetter(rows), data))
-        return {name: float(value) for name, value in results.items()}
-
-
-class KerasSession(Session):
-    """The same, through Keras's own ``fit``, ``evaluate``, ``predict`` and dropout."""
-
-    takes_over_dropout = False
-
-    def run_epoch(
-        self, data: tuple[Any, ...], order: np.ndarray, batch_size: int, seed: int
-    ) -> dict[str, float]:
-        self._set_random_state(seed)
-        x, y, *weight = tf.nest.map_structure(lambda part: tf.gather(part, order), data)
-        history = self.model.fit(
-            self.scaled(x),
-            y,
-            batch_size,
-            sample_weight=weight[0] if weight else None,
-            shuffle=False,
-            verbose=0,
-        )
-        return {name: float(values[-1]) for name, values in history.history.items()}
-
-    def evaluate(self, data: tuple[Any, ...]) -> dict[str, float]:
-        x, y, *weight = data
-        results: dict[str, float] = self.model.evaluate(
-            self.scaled(tf.nest.map_structure(tf.convert_to_tensor, x)),
-            y,
-            sample_weight=weight[0] if weight else None,
-            verbose=0,
-            return_dict=True,
-        )
-        return results
-
-    def predict(self, x: Any) -> np.ndarray:
-        prediction: np.ndarray = self.model.predict(self.scaled(x), verbose=0)
-        return prediction
-
-
-def as_input(x: np.ndarray) -> np.ndarray:
-    """Features as a session takes them: 8-bit as they are, anything else float32."""
-    return x if x.dtype == np.uint8 else np.asarray(x, np.float32)
-
-
-def _chunks(n_rows: int) -> Iterator[slice]:
-    return (slice(start, start + _CHUNK_ROWS) for start in range(0, n_rows, _CHUNK_ROWS))
-
-
-def _any_rows(part: Any) -> Any:
-    return tf.TensorSpec([None, *part.shape[1:]], part.dtype)
+        return {name: float(value) for name, value in scalars(results).items()}
 
 
 _sessions: OrderedDict[Hashable, Session] = OrderedDict()
 
 
-def session_for(key: Hashable, build: Callable[[], Session]) -> Session:
+def session_for(key: Hashable, build: Callable[[], Session], to_train: bool = False) -> Session:
     """Return the process's session of this architecture, built on first use.
 
     The least recently used sessions are dropped beyond a fixed number.
+
+    Parameters
+    ----------
+    to_train
+        Whether a fit begins, which a spent session can't serve.
     """
-    if key not in _sessions:
+    if key not in _sessions or (to_train and _sessions[key].is_spent):
         _sessions[key] = build()
     _sessions.move_to_end(key)
     while len(_sessions) > _KEPT_SESSIONS:

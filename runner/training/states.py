@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
+import time
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -40,7 +41,7 @@ class TrainingState:
 
     @property
     def epoch(self) -> int:
-        return len(self.history.get("loss", ()))
+        return max(map(len, self.history.values()), default=0)
 
     @property
     def final_weights(self) -> Arrays:
@@ -137,6 +138,21 @@ class StateStore:
                 break
             path.unlink(missing_ok=True)
             total -= length
+
+
+class Checkpoint:
+    """Stores a fit under way, from time to time."""
+
+    def __init__(self, store: StateStore, key: str) -> None:
+        self._store, self._key = store, key
+        self._stored_at = time.monotonic()
+
+    def is_due(self) -> bool:
+        return time.monotonic() - self._stored_at >= self._store.every_s
+
+    def save(self, state: TrainingState) -> None:
+        self._store.save(self._key, state)
+        self._stored_at = time.monotonic()
 
 
 def _listed(stored: np.lib.npyio.NpzFile, name: str) -> Arrays:

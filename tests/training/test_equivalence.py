@@ -15,8 +15,9 @@ start_tensorflow(1)
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
+from runner.training.keras_fit import KerasSession  # noqa: E402
 from runner.training.optimizers import fused, make_optimizer  # noqa: E402
-from runner.training.session import KerasSession, Session  # noqa: E402
+from runner.training.session import Session  # noqa: E402
 
 BATCH = 16
 STEPS = 50
@@ -132,3 +133,35 @@ def test_prediction_is_that_of_keras(rows: tuple[np.ndarray, np.ndarray]) -> Non
     model.compile("sgd", "sparse_categorical_crossentropy")
     ours = Session(model).predict(rows[0])
     np.testing.assert_allclose(ours, model.predict(rows[0], verbose=0), rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_has_the_effect_that_it_has_in_keras(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    def losses(kind: type[Session]) -> np.ndarray:
+        with seeded(3):
+            model = keras.Sequential(
+                [
+                    keras.Input((12,)),
+                    keras.layers.Dense(32, activation="relu"),
+                    keras.layers.Dropout(0.5),
+                    keras.layers.Dense(4, activation="softmax"),
+                ]
+            )
+        model.compile(
+            make_optimizer(Optimizer(learning_rate=0.01), kind is Session),
+            "sparse_categorical_crossentropy",
+            jit_compile=False,
+        )
+        session, start, data = kind(model), model.get_weights(), tuple(map(tf.constant, rows))
+        found = []
+        for seed in range(16):
+            session.begin(start)
+            trained = session.run_epoch(data, np.arange(len(rows[0])), BATCH, seed)["loss"]
+            found.append([trained, session.evaluate(data)["loss"]])
+        return np.array(found)
+
+    ours, theirs = losses(Session), losses(KerasSession)
+    error = np.sqrt(ours.var(0, ddof=1) / 16 + theirs.var(0, ddof=1) / 16)
+    # Within what 16 random streams each can differ by, and that is little.
+    assert np.all(np.abs(ours.mean(0) - theirs.mean(0)) < 3 * error)
+    assert np.all(error < 0.02)
+    assert np.all(ours.std(0) > 0)
