@@ -6,9 +6,11 @@ import csv
 import math
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -173,10 +175,22 @@ def test_no_option_is_forgotten_here() -> None:
 # Data and models ----------------------------------------------------------------------------------
 
 
+def _pairs() -> list[Any]:
+    """Every pair; only those that bring an option its first or second turn are not slow."""
+    turns: Counter[str] = Counter()
+    pairs = []
+    for data in DATA:
+        models = [model for model in TINY if fits(data, model)]
+        for model in sorted(models, key=lambda model: turns[model]):
+            is_new = turns[data] < 2 or turns[model] < 2
+            turns.update([data, model])
+            marks = () if is_new else (pytest.mark.slow,)
+            pairs.append(pytest.param(data, model, marks=marks))
+    return pairs
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize(
-    ("data", "model"), [(data, model) for data in DATA for model in TINY if fits(data, model)]
-)
+@pytest.mark.parametrize(("data", "model"), _pairs())
 def test_data_with_model(
     data: str, model: str, run: Run, source: Callable[[str], list[str]]
 ) -> None:

@@ -155,6 +155,7 @@ def test_a_killed_worker_costs_its_fit_only(tmp_path: Path) -> None:
     assert scores(left) == scores(right)
 
 
+@pytest.mark.slow
 def test_a_fit_that_kills_its_worker_fails_alone(folder: Path) -> None:
     done = run_command(*troubled("none", "dies"), "cv.n_splits=2", cwd=folder, env=ALLOW)
     assert done.code == 0, done.err
@@ -170,7 +171,10 @@ def test_a_fit_that_died_once_is_repeated(folder: Path) -> None:
     assert (folder / "died").exists()
 
 
-@pytest.mark.parametrize(("trouble", "n_jobs"), [("sleeps", 1), ("sleeps deeply", 2)])
+@pytest.mark.parametrize(
+    ("trouble", "n_jobs"),
+    [("sleeps", 1), pytest.param("sleeps deeply", 2, marks=pytest.mark.slow)],
+)
 def test_a_fit_that_takes_too_long_is_ended(folder: Path, trouble: str, n_jobs: int) -> None:
     began = time.monotonic()
     request = (*troubled("none", trouble, n_jobs=n_jobs), "cv.n_splits=2")
@@ -217,8 +221,15 @@ def interrupt(process: subprocess.Popen[bytes], folder: Path, number: int) -> tu
     return time.monotonic() - at, out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize(
+    ("number", "n_jobs"),
+    [
+        (signal.SIGTERM, 1),
+        (signal.SIGINT, 2),
+        pytest.param(signal.SIGINT, 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 2, marks=pytest.mark.slow),
+    ],
+)
 def test_signals_stop_within_seconds(folder: Path, number: signal.Signals, n_jobs: int) -> None:
     with started(folder, *FOREST, f"compute.n_jobs={n_jobs}") as process:
         wait_until(lambda: '"started"' in record_of(folder), "the first fit")
@@ -234,6 +245,7 @@ def test_signals_stop_within_seconds(folder: Path, number: signal.Signals, n_job
     assert json.loads((directory / "state.json").read_text())["status"] == "interrupted"
 
 
+@pytest.mark.slow
 def test_a_long_epoch_does_not_keep_a_run_from_stopping(tmp_path: Path) -> None:
     """Native code sees no signals: an epoch that would take a minute is left within seconds."""
     layers = ("model.hidden_layer_one=4000", "model.hidden_layer_two=4000")
@@ -251,6 +263,7 @@ def test_a_long_epoch_does_not_keep_a_run_from_stopping(tmp_path: Path) -> None:
     assert b"go on with: python -m runner resume" in out
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_terminal(tmp_path: Path) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
@@ -317,6 +330,7 @@ def test_a_full_disk_stops_the_search_and_loses_nothing(small_disk: Path, tmp_pa
     assert result["trials"]["n_restored"] >= done - 1
 
 
+@pytest.mark.slow
 def test_a_fit_under_way_goes_on_from_its_last_stored_epoch(tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     killed.mkdir()
@@ -336,6 +350,7 @@ def test_a_fit_under_way_goes_on_from_its_last_stored_epoch(tmp_path: Path) -> N
     assert scores(directory) == scores(other)
 
 
+@pytest.mark.slow
 def test_two_resumes_at_once_leave_one(tmp_path: Path) -> None:
     with started(tmp_path, *FOREST, "compute.n_jobs=1") as process:
         wait_until(lambda: '"completed"' in record_of(tmp_path), "a fit")
