@@ -126,11 +126,8 @@ def _fit(search: Any, experiment: Experiment) -> Any:
 def warn_of_damage(directory: RunDirectory) -> None:
     damaged = FitRecord(directory.record).damaged_lines()
     if damaged:
-        logger.warning(
-            "%s is damaged; what its lines %s said is done again",
-            directory.record.name,
-            listing(damaged),
-        )
+        lines = f"line{'s' if len(damaged) > 1 else ''} {listing(damaged)}"
+        logger.warning("%s is damaged in %s: those fits don't count", directory.record.name, lines)
 
 
 def log_failures(directory: RunDirectory) -> None:
