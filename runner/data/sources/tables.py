@@ -69,7 +69,7 @@ def _read_parquet(file: Path) -> pd.DataFrame:
         frame: pd.DataFrame = content.to_pandas()
     except RequestError:
         raise
-    except Exception as error:  # noqa: BLE001 - on a damaged file, both libraries raise anything
+    except Exception as error:  # on a damaged file, both libraries raise anything
         cause = " ".join(str(error).split())
         raise RequestError("data.path", f"'{file}' is damaged: {cause}") from error
     # pandas stores a named index as a column; only pandas would take it for anything else.
