@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 2000
+
 
 class RequestError(Exception):
     """The request can't be run as written; shown as one line, exit code 2.
@@ -20,7 +22,7 @@ class RequestError(Exception):
     def __init__(self, path: str | None, problem: str) -> None:
         self.path = path
         self.problem = problem
-        super().__init__(f"{path}: {problem}" if path else problem)
+        super().__init__(_one_line(f"{path}: {problem}" if path else problem))
 
     def __reduce__(self) -> tuple[type[RequestError], tuple[str | None, str]]:
         return type(self), (self.path, self.problem)
@@ -28,6 +30,15 @@ class RequestError(Exception):
 
 class ExperimentError(Exception):
     """The experiment failed while running; shown as one line, exit code 1."""
+
+
+def _one_line(text: str) -> str:
+    """Spell out line breaks and what else a terminal would act on; cut what no one would read."""
+    spelled = "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text[:_LONGEST]
+    )
+    return spelled if len(text) <= _LONGEST else f"{spelled}…"
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -175,9 +175,9 @@ def _write_best_overrides(experiment: Experiment, result: Result, directory: Run
     assert result.best is not None
     lines = []
     for path, value in result.best.params.items():
-        line = to_override(path, value)
-        if len(line.split()) > 1 or mask(line) != line:
-            logger.warning("best.overrides can't hold spaces or secrets, left out: %s", line)
+        line, shown = to_override(path, value), to_override(path, mask(value))
+        if len(line.split()) > 1 or line != shown:
+            logger.warning("best.overrides can't hold spaces or secrets, left out: %s", shown)
         else:
             lines.append(line)
     directory.write_text(directory.best_overrides, "".join(f"{line}\n" for line in lines))

@@ -247,11 +247,8 @@ def evaluate_baseline(evaluator: Evaluator) -> Evaluation | None:
 def warn_of_damage(record: FitRecord) -> None:
     damaged = record.damaged_lines()
     if damaged:
-        logger.warning(
-            "%s is damaged; what its lines %s said is done again",
-            record.path.name,
-            listing(damaged),
-        )
+        lines = f"line{'s' if len(damaged) > 1 else ''} {listing(damaged)}"
+        logger.warning("%s is damaged in %s: those fits don't count", record.path.name, lines)
 
 
 def log_failures(record: FitRecord) -> None:

@@ -228,3 +228,17 @@ def test_a_raised_budget_adds_candidates(interrupted: Path, tmp_path: Path) -> N
     done = resume(copy, "search.n_iter=10")
     assert done.code == 0, done.err
     assert json.loads((copy / "result.json").read_text())["trials"]["n_candidates"] == 10
+
+
+def test_a_damaged_record_is_named_and_done_again(interrupted: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "outputs" / "runs" / "day" / "damaged"
+    shutil.copytree(interrupted, copy)
+    record = copy / "fits.jsonl"
+    lines = record.read_bytes().splitlines(keepends=True)
+    record.write_bytes(b"".join([lines[0].replace(b"completed", b"cOmpleted"), *lines[1:]]))
+    done = resume(copy)
+    assert done.code == 0, done.err
+    assert "fits.jsonl is damaged in line 1: those fits don't count" in done.err
+    assert sum("is damaged" in line for line in (copy / "run.log").read_text().splitlines()) == 1
+    restored = json.loads((copy / "result.json").read_text())["trials"]["n_restored"]
+    assert restored == len(lines) - 1

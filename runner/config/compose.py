@@ -148,8 +148,11 @@ def parse_config(config: DictConfig, hydra: Any = None) -> ExperimentConfig:
         for group, option in hydra.runtime.choices.items()
         if option is not None and not str(group).startswith("hydra")
     }
+    # As they were written: what they refer to may be a secret, and may change.
+    overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    assert isinstance(overrides, list)
     return ExperimentConfig.parse(
-        {str(key): value for key, value in plain.items()}, choices, list(hydra.overrides.task)
+        {str(key): value for key, value in plain.items()}, choices, list(map(str, overrides))
     )
 
 

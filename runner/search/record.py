@@ -136,19 +136,19 @@ class FitRecord:
 
     def __iter__(self) -> Iterator[FitEntry]:
         """Read the entries in the order written; damaged lines are passed over."""
-        for _, entries in self._lines():
-            yield from entries
+        for line in self._lines():
+            yield from line.entries
 
     def damaged_lines(self) -> list[int]:
-        """Numbers, from 1, of the lines that hold anything but one whole entry."""
-        return [number for number, entries in self._lines() if len(entries) != 1]
+        """Numbers, from 1, of the lines that are not as they were written."""
+        lines = enumerate(self._lines(), start=1)
+        return [number for number, line in lines if line.is_damaged]
 
-    def _lines(self) -> Iterator[tuple[int, list[FitEntry]]]:
+    def _lines(self) -> Iterator[_Line]:
         if not self.path.exists():
             return
         with self.path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                yield number, _read(line)
+            yield from map(_read, lines)
 
     def find(self, candidate: str, fold: str) -> FitEntry | None:
         """Return the end of a candidate's fit on a fold: completed, or failed in this attempt."""
@@ -181,10 +181,11 @@ class _Index:
             with path.open("rb") as file:
                 file.seek(self._read_to)
                 for line in file:
-                    if not line.endswith(b"\n"):
+                    content = _read(line)
+                    if content.is_damaged and not line.endswith(b"\n"):
                         break  # being written
                     self._read_to += len(line)
-                    for entry in _read(line):
+                    for entry in content.entries:
                         self._add(entry)
         return self._entries
 
@@ -199,15 +200,22 @@ class _Index:
 _indexes: dict[tuple[Path, int], _Index] = {}
 
 
-def _read(line: bytes) -> list[FitEntry]:
-    """The whole entries of a line: one, and of a damaged line what can be told to be whole."""
-    whole = _parse(line[:-1]) if line.endswith(b"\n") else None
+@dataclass(frozen=True)
+class _Line:
+    """What a line holds: one entry, or of a damaged one those that can be told to be whole."""
+
+    entries: list[FitEntry]
+    is_damaged: bool = False
+
+
+def _read(line: bytes) -> _Line:
+    whole = _parse(line.removesuffix(b"\n"))
     if whole is not None:
-        return [whole]
+        return _Line([whole])
     # Where it is the end of a line that is damaged, the next entry follows on the same line.
     starts = [match.start() for match in _START.finditer(line)]
     found = (_parse(line[start : end - 1]) for start, end in pairwise([*starts, len(line)]))
-    return [entry for entry in found if entry is not None]
+    return _Line([entry for entry in found if entry is not None], is_damaged=True)
 
 
 def _parse(text: bytes) -> FitEntry | None:
@@ -216,5 +224,5 @@ def _parse(text: bytes) -> FitEntry | None:
         return None
     try:
         return _ENTRY.validate_python(json.loads(content))
-    except ValueError:  # not written by this version, whatever its checksum
+    except (ValueError, RecursionError):  # not written by this version, whatever its checksum
         return None

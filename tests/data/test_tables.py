@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import gzip
 import io
 import os
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from runner.data.dataset import DataOptions
 from runner.data.load import load_dataset
-from runner.data.sources import iris, table
+from runner.data.sources import iris, npz, table
 from runner.errors import RequestError
 
 CSV = "size,colour,ok,when,big,kind\n" + "".join(
@@ -230,3 +234,164 @@ def test_hostile_csv_files_load_or_are_refused_in_one_line(tmp_path_factory, nam
     assert loaded.X_train.dtypes.tolist() == loaded.X_test.dtypes.tolist()
     numbers = pd.concat([loaded.X_train, loaded.X_test]).select_dtypes("number")
     assert not np.isinf(numbers.to_numpy(dtype=float)).any()
+
+
+def _rows(*rows: str, times: int = 6) -> str:
+    return "\n".join(["x,y", *rows * times]) + "\n"
+
+
+# Content of a file, and what the one line says where it is refused.
+HOSTILE = {
+    "duplicate names": ("x,x,y\n" + "1,2,a\n3,4,b\n" * 6, None),
+    "duplicate targets": ("y,x,y\n" + "1,2,3\n" * 6, "2 columns named 'y'"),
+    "no names": (",,y\n" + "1,2,a\n3,4,b\n" * 6, None),
+    "integers beyond a float": (_rows(f"{10**400},a", f"-{10**400},b", "1,a"), None),
+    "target beyond a float": (_rows(f"1,{10**400}", "2,3"), "too large for a float"),
+    "infinite": (_rows("inf,a", "-inf,b", "1,a"), None),
+    "infinite throughout": (_rows("inf,a", "-inf,b"), None),
+    "infinite target": (_rows("1,inf", "2,1"), "infinite"),
+    "mixed types": (_rows("1,a", "foo,b", "2024-01-01,a", ",b", "true,a", "1e400,b"), None),
+    "mixed target": (_rows("1,a", "2,1", "3,2.5"), None),
+    "missing target": (_rows("1,a", "2,"), "rows have no value in 'y'"),
+    "all missing": (_rows(","), "rows have no value in 'y'"),
+    "no features": (_rows(",a", ",b"), "no feature column is left"),
+    "one column": ("y\n1\n2\n", "only one column"),
+    "only a header": ("x,y\n", "no rows"),
+    "white space": ("   \n", "only one column"),
+    "a single row of a class": (_rows("1,a") + "2,b\n", "classes with a single row: 'b'"),
+    "old line ends": (_rows("1,a", "2,b").replace("\n", "\r"), None),
+    "control characters": ("x\x01,y\n" + "1,a\n2,b\n" * 6, None),
+    "an open quote": ('x,y\n"1,a\n2,b\n', "line 3 of"),
+    "other digits": (_rows("\u0663,a", "\u202e1,b"), None),
+    "byte-order mark": ("\ufeff" + _rows("1,a", "2,b"), None),
+    "NUL after a while": (_rows("1,a", "2,b", times=2000) + "1\0,a\n", None),
+    "not UTF-8": (_rows("1,a", "2,b", times=2000).encode() + b"\xff,a\n", "byte 0xff"),
+    "lone surrogate": (b"x,y\n" + b"\xed\xa0\x80,a\n" * 6, "byte 0xed"),
+    "complex": (_rows("1+2j,a", "3j,b"), None),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_content_loads_or_is_refused_in_one_line(folder, name):
+    content, says = HOSTILE[name]
+    path = write(folder / "t.csv", content)
+    loaded, error = _load_or_refuse(path)
+    assert (loaded is None) == (says is not None), error
+    assert says is None or says in error
+    if loaded is not None:
+        assert not np.isinf(loaded.X_train.select_dtypes("number").to_numpy(dtype=float)).any()
+
+
+def _load_or_refuse(path, reader=table, **options):
+    """Load, or return the one line; anything else that is raised fails the test."""
+    arguments = {"target": "y"} if reader is table else {}
+    try:
+        data = load_dataset(lambda: reader(path, **arguments), DataOptions(name="t", **options))
+    except RequestError as error:
+        line = str(error)
+    else:
+        return data, ""
+    assert line.isprintable()
+    return None, line
+
+
+def test_five_thousand_columns_load(folder):
+    names = [f"c{number}" for number in range(5000)]
+    rows = [",".join(["1"] * 4999 + [str(row), "ab"[row % 2]]) for row in range(12)]
+    path = write(folder / "t.csv", "\n".join([",".join([*names, "y"]), *rows]))
+    assert _load_or_refuse(path)[0].shape == (5000,)
+
+
+def test_a_class_that_only_the_test_rows_have_is_refused(refused):
+    X = np.arange(20.0).reshape(10, 2)
+    returned = (X, np.resize(["a", "b"], 10), X[:3], np.array(["a", "b", "c"]))
+    problem = refused("data.target", load_dataset, lambda: returned, DataOptions(name="t"))
+    assert "only test rows have the class 'c'" in problem
+
+
+VALID = (
+    "a,b,c,d,y\n"
+    + "".join(f"{i},{i / 2},{'uv'[i % 2]},2024-01-{i + 1:02d},{'pq'[i % 2]}\n" for i in range(28))
+).encode()
+DAMAGE = st.lists(
+    st.tuples(
+        st.sampled_from(["replace", "delete", "insert"]),
+        st.floats(0, 1, exclude_max=True),
+        st.binary(min_size=1, max_size=4) | st.sampled_from([b"\n", b'"', b",", b"\0", b"\r"]),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def _damaged(content: bytes, damage) -> bytes:
+    changed = bytearray(content)
+    for kind, place, piece in damage:
+        at = int(place * len(changed))
+        end = at if kind == "insert" else at + len(piece)
+        changed[at:end] = b"" if kind == "delete" else piece
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "npz"])
+def test_a_damaged_file_loads_or_is_refused_in_one_line(tmp_path, ending):
+    path = tmp_path / f"t.{ending}"
+    frame = pd.read_csv(io.BytesIO(VALID))
+    if ending == "csv":
+        path.write_bytes(VALID)
+    elif ending == "parquet":
+        frame.to_parquet(path)
+    else:
+        np.savez(path, X=frame[["a", "b"]].to_numpy(), y=frame["y"].to_numpy(dtype="U1"))
+    content = path.read_bytes()
+    reader = npz if ending == "npz" else table
+    assert _load_or_refuse(str(path), reader)[0] is not None
+
+    @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+    @given(DAMAGE, st.sampled_from([{}, {"group": "c"}, {"time": "d"}]))
+    def check(damage, options):
+        path.write_bytes(_damaged(content, damage))
+        _load_or_refuse(str(path), reader, **(options if ending == "csv" else {}))
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([b"\xff", b"a"], pa.binary()),
+        ([[1], [2, 3]], None),
+        ([{"a": 1}, {"a": None}], None),
+        ([[("k", 1)], []], pa.map_(pa.string(), pa.int64())),
+        ([2**64 - 1, 0], pa.uint64()),
+        ([dt.date(9999, 1, 1), None], None),
+        ([dt.timedelta(1), dt.timedelta(2)], None),
+        ([Decimal(10) ** 37, Decimal(1)], pa.decimal128(38, 0)),
+        ([None, None], None),
+    ],
+    ids=str,
+)
+def test_columns_of_any_type_load_or_are_refused_in_one_line(folder, values, kind):
+    strange = pa.array(values * 6, kind)
+    labels = pa.array(["p", "q"] * 6)
+    numbers = pa.array(list(range(12)))
+    parquet.write_table(pa.table({"s": strange, "x": numbers, "y": labels}), "x.parquet")
+    for options in ({}, {"group": "s"}, {"time": "s"}):
+        _load_or_refuse("x.parquet", **options)
+    parquet.write_table(pa.table({"x": numbers, "y": strange}), "y.parquet")
+    _load_or_refuse("y.parquet")
+
+
+def test_a_group_column_of_nested_values_is_refused(folder, refused):
+    nested = pa.table({"s": [[1], [2]] * 6, "x": list(range(12)), "y": ["p", "q"] * 6})
+    parquet.write_table(nested, "x.parquet")
+    options = DataOptions(name="t", group="s")
+    problem = refused("data.group", load_dataset, lambda: table("x.parquet", "y"), options)
+    assert "nested values" in problem
+
+
+def test_text_in_parquet_that_is_not_utf_8_is_refused(folder, refused):
+    raw = pa.array([b"\xff\xfe", b"ok"] * 6).cast(pa.string(), safe=False)
+    content = pa.table({"x": raw, "y": ["p", "q"] * 6})
+    parquet.write_table(content, "x.parquet", use_dictionary=False)
+    assert "UTF8" in refused("data.path", table, "x.parquet", "y")

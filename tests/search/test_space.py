@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import optuna
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from runner.config.overrides import to_override
@@ -127,6 +128,97 @@ def test_draws_stay_in_range_and_are_plain_numbers(
     assert low <= drawn <= high
     assert type(drawn) in (int, float)
     assert isinstance(drawn, int) == Range(low, high).is_integer
+
+
+# Anything that YAML can say, and much that it can't.
+KEYS = (
+    st.sampled_from(["low", "high", "log", "step", "values", "when", "model", "optimizer.name"])
+    | st.text(max_size=4)
+    | st.integers()
+    | st.none()
+)
+NUMBERS = st.integers() | st.floats() | st.sampled_from([0, 1, 10**400, 1e308, -1e308, 5e-324])
+STRINGS = st.text(max_size=10) | st.sampled_from(
+    [
+        *("interval(0,1)", "tag(log,interval(1e-4,1))", "int(interval(1.5,5))", "interval(1,inf)"),
+        *("range(0,10,3)", "range(0,1,0.1)", "range(0,10,0)", "range(0,1,0)", "range(0,inf)"),
+        *("range(1,1e9)", "float(range(1,3))", "shuffle(range(1,3))", "choice(a,b)", "1,2"),
+        *("glob(*)", "choice(interval(1,2))", "{low:1,high:2}", "[1,[2,{a:b}]]", "[" * 900),
+    ]
+)
+LEAVES = st.none() | st.booleans() | NUMBERS | STRINGS | st.dates() | st.binary(max_size=3)
+RANGES = st.fixed_dictionaries(
+    {"low": NUMBERS, "high": NUMBERS}, optional={"log": LEAVES, "step": NUMBERS, "when": LEAVES}
+)
+TREES = st.recursive(
+    LEAVES | RANGES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(KEYS, TREES, max_size=3), st.integers(0, 2**32 - 1))
+def test_any_structure_is_a_space_or_is_refused(tree: dict[Any, Any], seed: int) -> None:
+    try:
+        space = Space.parse(tree)
+    except RequestError as error:
+        assert str(error.path or "").startswith("space.")  # noqa: PT017
+        return
+    for path, dimension in space.dimensions.items():
+        if isinstance(dimension, Choice):
+            for value in dimension.values:
+                assert to_override(path, value).startswith(f"{path}=")
+        else:
+            _assert_drawn_inside(dimension, seed)
+
+
+RANGE_NUMBERS = st.integers(-(2**60), 2**60) | st.floats() | st.integers(-20, 20)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"low": RANGE_NUMBERS, "high": RANGE_NUMBERS},
+        optional={"log": st.booleans(), "step": RANGE_NUMBERS},
+    ),
+    st.integers(0, 2**32 - 1),
+)
+@example({"low": 0, "high": 0.3, "step": 0.1}, 1)
+@example({"low": 0, "high": 1e9, "step": 1e-6}, 0)
+def test_a_parsed_range_draws_inside(written: dict[str, Any], seed: int) -> None:
+    try:
+        (dimension,) = Space.parse({"x": written}).dimensions.values()
+    except RequestError:
+        return
+    assert isinstance(dimension, Range)
+    _assert_drawn_inside(dimension, seed)
+
+
+def _assert_drawn_inside(dimension: Range, seed: int) -> None:
+    asked = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask()
+    alone = replace(dimension, when={})
+    drawn = [
+        RangeDistribution(alone).rvs(random_state=seed),
+        suggest(Space({"x": alone}), asked)["x"],
+    ]
+    if dimension.is_countable:
+        drawn += [dimension.value(0), dimension.value(dimension.n_values - 1)]
+    for value in drawn:
+        assert dimension.low <= value <= dimension.high
+        assert isinstance(value, int) == dimension.is_integer
+
+
+def test_a_huge_range_is_counted_without_listing_it() -> None:
+    space = Space.parse({"x": {"low": 0, "high": 2**50}, "y": {"low": 0, "high": 1, "step": 1e-12}})
+    assert space.grid_size() == (2**50 + 1) * (10**12 + 1)
+    with pytest.raises(RequestError, match=r"space\.x: a grid takes at most 10000 values"):
+        space.grid()
+
+
+def test_equal_values_of_different_types_are_different_choices() -> None:
+    values = Space.parse({"x": [1, True, 1.0, "1", [1], [True], 1]}).dimensions["x"]
+    assert isinstance(values, Choice)
+    assert list(map(repr, values.values)) == ["1", "True", "1.0", "'1'", "[1]", "[True]"]
 
 
 def test_every_integer_is_as_likely() -> None:

@@ -52,6 +52,8 @@ def read_csv(file: Path) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         cause = " ".join(str(error).split())
         raise RequestError("data.path", f"cannot read '{file}': {cause}") from error
+    if frame.shape[1] != len(header):  # stray line ends, which the two parsers take differently
+        raise RequestError("data.path", f"cannot read '{file}': its first line is not a header")
     # pandas renames a second column of one name, which would hide that the target is there twice.
     return frame.apply(_with_better_type).set_axis(header, axis=1)
 

@@ -51,8 +51,7 @@ def table(path: str | os.PathLike[str], target: str) -> tuple[pd.DataFrame, pd.S
 
 
 def _read_parquet(file: Path) -> pd.DataFrame:
-    # Imported here because they take long, and few tables are Parquet.
-    import pyarrow
+    # Imported here because it takes long, and few tables are Parquet.
     from pyarrow import parquet
 
     head = head_of(file)
@@ -68,7 +67,9 @@ def _read_parquet(file: Path) -> pd.DataFrame:
         content = parquet.read_table(file)
         content.validate(full=True)  # texts that are not UTF-8
         frame: pd.DataFrame = content.to_pandas()
-    except (pyarrow.ArrowException, OSError) as error:
+    except RequestError:
+        raise
+    except Exception as error:  # on a damaged file, both libraries raise anything
         cause = " ".join(str(error).split())
         raise RequestError("data.path", f"'{file}' is damaged: {cause}") from error
     # pandas stores a named index as a column; only pandas would take it for anything else.
