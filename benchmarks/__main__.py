@@ -3,6 +3,7 @@
     python -m benchmarks [--rounds 3] [--output benchmarks/results] [WORKLOAD …]
 
 Contenders take turns, round after round, each in a fresh process; the median over rounds counts.
+Each workload has a file of its own, written when it is done, so that they can be run one by one.
 """
 
 from __future__ import annotations
@@ -108,23 +109,33 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     chosen = [WORKLOADS[name] for name in options.workloads or WORKLOADS]
-    measured: list[Measured] = []
-    for workload in chosen:
-        for round_number in range(options.rounds):
-            for contender in contenders_for(workload):
-                measured.append(measure(workload, contender, round_number))
-                one = measured[-1]
-                sys.stderr.write(
-                    f"{workload.name} round {round_number + 1} {contender}: "
-                    f"search {one.search_s:.1f} s, process {one.process_s:.1f} s, "
-                    f"mean CV {one.mean_score:.4f}\n"
-                )
     options.output.mkdir(parents=True, exist_ok=True)
-    about = {**describe_environment(), "machine": platform.processor() or platform.machine()}
-    content = {"environment": about, "measured": [asdict(m) for m in measured]}
-    (options.output / "peers.json").write_text(json.dumps(content, indent=2))
-    (options.output / "peers.md").write_text(table(measured) + "\n")
-    sys.stdout.write(table(measured) + "\n")
+    for workload in chosen:
+        measured = [
+            _reported(measure(workload, contender, round_number))
+            for round_number in range(options.rounds)
+            for contender in contenders_for(workload)
+        ]
+        about = {**describe_environment(), "machine": platform.processor() or platform.machine()}
+        content = {"environment": about, "measured": [asdict(m) for m in measured]}
+        (options.output / f"{workload.name}.json").write_text(json.dumps(content, indent=2))
+    known = [options.output / f"{name}.json" for name in WORKLOADS]
+    everything = [
+        Measured(**one)
+        for path in known
+        if path.exists()
+        for one in json.loads(path.read_text())["measured"]
+    ]
+    (options.output / "peers.md").write_text(table(everything) + "\n")
+    sys.stdout.write(table(everything) + "\n")
+
+
+def _reported(one: Measured) -> Measured:
+    sys.stderr.write(
+        f"{one.workload} round {one.round + 1} {one.contender}: search {one.search_s:.1f} s, "
+        f"process {one.process_s:.1f} s, mean CV {one.mean_score:.4f}\n"
+    )
+    return one
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from runner.search.record import FitRecord
+from runner.search.record import FitEntry, FitRecord
 
 _ROUNDS = 3
 _DIGITS = ("model.hidden_layer_one=64", "model.hidden_layer_two=64", "compute.n_jobs=1")
@@ -145,7 +145,7 @@ def halving() -> dict[str, float]:
 def _course(directory: Path, started: float) -> list[tuple[float, float]]:
     """(seconds since the start, mean CV score) of each candidate, when its last fold was done."""
     folds: dict[str, list[Any]] = {}
-    for entry in FitRecord(directory / "fits.jsonl"):
+    for entry in _completed(directory):
         folds.setdefault(entry.candidate, []).append(entry)
     return [
         (
@@ -156,10 +156,14 @@ def _course(directory: Path, started: float) -> list[tuple[float, float]]:
     ]
 
 
+def _completed(directory: Path) -> list[FitEntry]:
+    return [e for e in FitRecord(directory / "fits.jsonl") if e.status == "completed"]
+
+
 def _fewest_epochs(directory: Path) -> int:
     """Epochs that the search needs when none is trained twice: each candidate's last rung."""
     last: dict[tuple[Any, ...], int] = {}
-    for entry in FitRecord(directory / "fits.jsonl"):
+    for entry in _completed(directory):
         params = {k: v for k, v in entry.params.items() if k != "training.epochs"}
         key = (json.dumps(params, sort_keys=True), entry.fold)
         last[key] = max(last.get(key, 0), entry.params["training.epochs"])
