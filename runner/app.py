@@ -65,7 +65,7 @@ def run_app(arguments: Sequence[str], resumes: Path | None = None) -> int:
         Plugins.instance().register(JobSweeper)
         sweep = _check(request, resumes)
         if sweep is not None:
-            return sweep.run(lambda: _run_hydra(request, "hydra.sweep.dir", sweep.folder))
+            return sweep.run(lambda: _run_hydra(sweep.command, "hydra.sweep.dir", sweep.folder))
     except RequestError as error:
         print(f"runner: {error}", file=sys.stderr)  # noqa: T201
         return REFUSED

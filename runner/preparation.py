@@ -276,7 +276,7 @@ def _settled_space(
     leaves = estimator.leaves()
     _check_paths(config, space, leaves)
     pinned = pinned_paths(config.overrides) - mentioned_in_space(config.overrides)
-    for path in sorted(pinned & set(space.dimensions)):
+    for path in sorted(pinned & set(space.dimensions)) if searches else ():
         logger.info("%s is set on the command line, so it is not searched", path)
     space = space.without(pinned)
     _check_values(config, space, estimator, allow)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from command import run_command
 
@@ -144,3 +145,61 @@ def test_jobs_of_one_sweep_score_as_alone(tmp_path: Path) -> None:
     done = run_command("model.hidden_layer_one=16", "seed=1", *network, cwd=alone)
     last = json.loads((sweep_of(together) / "1" / "result.json").read_text())
     assert last["best"] == done.result["best"]
+
+
+STUDY = ("-m", "hydra/sweeper=optuna", "data=iris", "compute.n_jobs=1", "hydra.sweeper.n_trials=3")
+
+
+def trials_of(folder: Path) -> list[dict[str, Any]]:
+    study = optuna.load_study(
+        study_name="sweep", storage=f"sqlite:///{sweep_of(folder) / 'study.db'}"
+    )
+    return [{"value": trial.value, **trial.params} for trial in study.trials]
+
+
+def test_optuna_sweeps_the_space_of_each_model(tmp_path: Path) -> None:
+    groups = "model=choice(logistic_regression,svm)"
+    done = run_command(*STUDY, groups, "hydra.sweeper.n_trials=5", cwd=tmp_path)
+    assert done.code == 0, done.err
+    trials = trials_of(tmp_path)
+    assert [trial["value"] for trial in trials] == [job["cv_mean"] for job in outcome(tmp_path)]
+    assert {trial["model"] for trial in trials} == {"logistic_regression", "svm"}
+    for trial in trials:
+        assert ("model.gamma" in trial) == (trial["model"] == "svm")
+    best = max(trials, key=lambda trial: trial["value"])
+    winner = outcome(tmp_path)[summary(tmp_path)["winner"]["number"]]
+    assert f"model.C={best['model.C']}" in winner["overrides"]
+    assert not any("Traceback" in text for text in (done.out, done.err))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["random", "qmc", "cmaes", "nsgaii", "grid"])
+def test_every_sampler_sweeps(sampler: str, tmp_path: Path) -> None:
+    space = ("space=none", "space.model.C=[0.1,1.0,10.0]", "model=logistic_regression")
+    done = run_command(*STUDY, *space, f"hydra/sweeper/sampler={sampler}", cwd=tmp_path)
+    assert done.code == 0, done.err
+    trials = trials_of(tmp_path)
+    assert len(trials) == 3
+    if sampler == "grid":
+        assert sorted(trial["model.C"] for trial in trials) == [0.1, 1.0, 10.0]
+
+
+def test_optuna_sweep_goes_on_where_it_was_and_ends_the_same(tmp_path: Path) -> None:
+    short, whole = tmp_path / "short", tmp_path / "whole"
+    short.mkdir()
+    whole.mkdir()
+    request = (*STUDY, "model=svm")
+    assert run_command(*request, cwd=short).code == 0
+    first = trials_of(short)
+    jobs = [path.stat().st_mtime_ns for path in sorted(sweep_of(short).glob("*/result.json"))]
+    more = "hydra.sweeper.n_trials=5"
+    resumed = run_command("resume", str(sweep_of(short)), more, cwd=short)
+    assert resumed.code == 0, resumed.err
+    again = [path.stat().st_mtime_ns for path in sorted(sweep_of(short).glob("*/result.json"))]
+    assert again[:3] == jobs
+    assert run_command(*request, more, cwd=whole).code == 0
+    assert trials_of(short) == trials_of(whole)
+    assert trials_of(short)[:3] == first
+    assert outcome(short) == outcome(whole)
+    points = [tuple(sorted(trial.items())) for trial in trials_of(short)]
+    assert len(set(points)) == 5

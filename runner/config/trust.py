@@ -23,6 +23,7 @@ _PLUGINS = (
     "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
     "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
     "runner.sweeps.sweeper.JobSweeper",
+    "runner.sweeps.space.suggest_space",
     "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
     "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper",
     "hydra_plugins.hydra_optuna_sweeper._impl.create_nsgaii_sampler",
@@ -57,7 +58,7 @@ _ENVIRONMENT = (
 
 def hydra_whitelist() -> tuple[str, ...]:
     """What Hydra may make: what configs may name, and the handlers of a logging config."""
-    return (*allowed_targets(), *_LOGGING_CLASSES)
+    return (*allowed_targets(), *_LOGGING_CLASSES, "runner.sweeps.space.suggest_space")
 
 
 def check_hydra(config: DictConfig) -> None:

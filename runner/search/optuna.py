@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -84,8 +85,14 @@ class OptunaSearch(BaseSearchCV):
                         self.study_.tell(trial, float(score))
 
 
-def suggest(space: Space, trial: optuna.Trial) -> dict[str, Any]:
-    """Ask `trial` for a value of every dimension whose conditions hold."""
+def suggest(
+    space: Space, trial: optuna.Trial, stored: Callable[[Any], Any] = lambda value: value
+) -> dict[str, Any]:
+    """Ask `trial` for a value of every dimension whose conditions hold.
+
+    `stored` turns the values of a choice into what Optuna keeps; lists and mappings that it leaves
+    as they are go by their position.
+    """
     values: dict[str, Any] = {}
     pending = dict(space.dimensions)
     while pending:
@@ -95,7 +102,7 @@ def suggest(space: Space, trial: optuna.Trial) -> dict[str, Any]:
                 continue
             del pending[path]
             if all(values.get(o, _Absent) in allowed for o, allowed in dimension.when.items()):
-                values[path] = _suggest_one(path, dimension, trial)
+                values[path] = _suggest_one(path, dimension, trial, stored)
     return {path: values[path] for path in space.dimensions if path in values}
 
 
@@ -103,12 +110,17 @@ class _Absent:
     """Stands for a dimension whose own conditions do not hold."""
 
 
-def _suggest_one(path: str, dimension: Dimension, trial: optuna.Trial) -> Any:
+def _suggest_one(
+    path: str, dimension: Dimension, trial: optuna.Trial, stored: Callable[[Any], Any]
+) -> Any:
     if isinstance(dimension, Choice):
-        if all(isinstance(value, bool | int | float | str | None) for value in dimension.values):
-            return trial.suggest_categorical(path, dimension.values)
-        # Optuna stores plain values only: lists go by their position.
-        return dimension.values[trial.suggest_categorical(path, range(len(dimension.values)))]
+        options = [stored(value) for value in dimension.values]
+        if not all(isinstance(option, bool | int | float | str | None) for option in options):
+            options = list(range(len(options)))
+        chosen = trial.suggest_categorical(path, options)
+        # True and 1 are equal, and yet different options.
+        places = [type(option) is type(chosen) and option == chosen for option in options]
+        return dimension.values[places.index(True)]
     if dimension.is_integer:
         step = 1 if dimension.step is None else int(dimension.step)
         return trial.suggest_int(

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hydra.core.global_hydra import GlobalHydra
@@ -19,7 +19,7 @@ from rich.console import Console
 from runner import __version__
 from runner.command_line import CommandLine
 from runner.config.compose import compose_config, hydra_for, note_secrets, parse_config
-from runner.config.overrides import sweep_points
+from runner.config.overrides import parse_override, sweep_points, to_override
 from runner.config.trust import check_hydra
 from runner.errors import RequestError
 from runner.interrupts import INTERRUPTED, exit_at_once
@@ -36,7 +36,7 @@ from runner.sweeps.jobs import Job, enumerate_jobs
 
 logger = logging.getLogger(__name__)
 
-REQUEST = "request.json"
+REQUEST, STUDY = "request.json", "study.db"
 _FLAGS = ("--multirun", "--config-name", "--config-dir")
 _OWN_SWEEPER = "runner.sweeps.sweeper.JobSweeper"
 
@@ -55,7 +55,7 @@ class Sweep:
     """A checked sweep and its folder."""
 
     folder: Path
-    request: SweepRequest
+    command: CommandLine
 
     def run(self, launch: Callable[[], None]) -> int:
         """Run the jobs by way of `launch`, and say who won; return the exit code.
@@ -67,7 +67,10 @@ class Sweep:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder):
-            write_text(self.folder / REQUEST, to_json(asdict(self.request), indent=2) + "\n")
+            request = SweepRequest(os.getcwd(), ["--multirun", *self.command.as_given()])
+            write_text(self.folder / REQUEST, to_json(asdict(request), indent=2) + "\n")
+            # A study is told everything again, by jobs that answer from their records.
+            (self.folder / STUDY).unlink(missing_ok=True)
             try:
                 launch()
             except KeyboardInterrupt:
@@ -95,6 +98,9 @@ def prepare_sweep(request: CommandLine, composed: DictConfig, resumes: Path | No
         For jobs that can't be composed; with ``sweep.on_error=stop`` for any that can't be run.
         Otherwise those are told, and fail when their turn comes.
     """
+    is_adaptive = composed.hydra.sweeper._target_ != _OWN_SWEEPER
+    if is_adaptive:
+        request = _for_study(request, composed)
     HydraConfig.instance().set_config(composed)
     folder = Path(composed.hydra.sweep.dir).absolute() if resumes is None else resumes
     if resumes is None and folder.is_dir() and any(folder.iterdir()):
@@ -107,8 +113,7 @@ def prepare_sweep(request: CommandLine, composed: DictConfig, resumes: Path | No
     for number, problem in problems.items():
         words = " ".join(jobs[number])
         print(f"job {number} ({words}) will fail: {problem}", file=sys.stderr)  # noqa: T201
-    arguments = ["--multirun", *request.as_given()]
-    return Sweep(folder, SweepRequest(os.getcwd(), arguments))
+    return Sweep(folder, request)
 
 
 def read_request(folder: Path) -> SweepRequest:
@@ -126,6 +131,29 @@ def read_request(folder: Path) -> SweepRequest:
             raise TypeError
     except (OSError, ValueError, TypeError):
         raise RequestError(str(folder), "is no folder of a sweep") from None
+    return request
+
+
+def _for_study(request: CommandLine, composed: DictConfig) -> CommandLine:
+    """Make each job one cross-validated config; a grid is given its values beforehand."""
+    import optuna
+
+    from runner.preparation import prepare
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if not any(parse_override(text).key_or_group == "search" for text in request.overrides):
+        request = replace(request, overrides=[*request.overrides, "search=none"])
+    if composed.hydra.sweeper.sampler._target_.endswith(".GridSampler"):
+        first = next(sweep_points(request.overrides))
+        config = parse_config(compose_config(first, request.config_name, request.config_dir))
+        branches = prepare(config).space.grid()
+        if len(branches) > 1:
+            raise RequestError("space", "a grid of a sweep can't have conditions; use search=grid")
+        swept = [
+            f"{path}={','.join(to_override('', value)[1:] for value in values)}"
+            for path, values in branches[0].items()
+        ]
+        request = replace(request, overrides=[*request.overrides, *swept])
     return request
 
 
