@@ -61,6 +61,8 @@ def test_fast_training_is_that_of_keras(case: str) -> None:
         fit(factory, model=FACTORIES[case], training={"fast": fast}) for fast in (True, False)
     )
     check_equal(fast, keras_fit)
+    if factory == "spared_from_decay":
+        assert "Fused" in type(fast.model_._session().model.optimizer).__name__
     if factory != "hidden_state":  # it counts the calls of predictions too
         np.testing.assert_allclose(fast.predict_proba(X), keras_fit.predict_proba(X), atol=1e-5)
 

@@ -95,6 +95,22 @@ def test_variants_without_a_kernel_stay_as_they_are() -> None:
         assert fused(optimizer) is optimizer
 
 
+def test_a_fused_optimizer_stays_what_it_was_told_to_be() -> None:
+    rate = keras.optimizers.schedules.ExponentialDecay(0.02, 10, 0.9)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_names=["kernel"])
+    assert fused(optimizer) is optimizer
+    assert "Fused" in type(optimizer).__name__
+    model = build()
+    optimizer.build(model.trainable_variables)
+    decays = [optimizer._use_weight_decay(weight) for weight in model.trainable_variables]
+    assert decays == ["kernel" not in weight.path for weight in model.trainable_variables]
+    # One that has state already keeps it, and its own update.
+    built = keras.optimizers.RMSprop()
+    built.build(model.trainable_variables)
+    assert type(fused(built)) is keras.optimizers.RMSprop
+
+
 def test_last_batch_takes_what_is_left(rows: tuple[np.ndarray, np.ndarray]) -> None:
     data = tuple(map(tf.constant, rows))
     order = np.arange(37)
