@@ -161,6 +161,8 @@ LINES = {
     "+hydra.callbacks.x._target_=os.system": "hydra.callbacks.x._target_: 'os.system'",
     "hydra.job_logging.handlers.file.class=os.system": "hydra.job_logging.handlers.file.class:",
     "hydra.searchpath=[pkg://evil]": "hydra.searchpath: 'pkg://evil' would import 'evil'",
+    "hydra[searchpath]=[pkg://evil.kind]": "hydra.searchpath: 'pkg://evil.kind' would import",
+    "--config-name=aliased where=[pkg://evil]": "hydra.searchpath: 'pkg://evil' would import",
     "--config-name=imports": "hydra.searchpath: 'pkg://evil' would import 'evil'",
     "--config-name=tagged": "could not determine a constructor for the tag",
     "--experimental-rerun=run": "there is no flag '--experimental-rerun",
@@ -192,6 +194,8 @@ def _fill(folder: Path) -> None:
     (conf / "outside.yaml").write_text("_target_: runner.data.sources.iris\n")
     searched = "defaults: [runner, _self_]\nhydra: {searchpath: [pkg://evil]}\n"
     (conf / "imports.yaml").write_text(searched)
+    alias = "defaults: [runner, _self_]\nhydra: {aliases: {where: hydra.searchpath}}\n"
+    (conf / "aliased.yaml").write_text(alias)
     (conf / "tagged.yaml").write_text(f"x: !!python/object/apply:os.system ['{TOUCH}']\n")
 
 

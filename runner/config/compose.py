@@ -19,6 +19,7 @@ from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import split_key
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from omegaconf.resolvers import oc
 from yaml import MarkedYAMLError, YAMLError
@@ -197,17 +198,17 @@ def groups() -> list[str]:
 
 def _check_search_path(overrides: Sequence[str], config_name: str) -> None:
     """Refuse packages to look for options in before Hydra looks there."""
-    allow = allowed_targets()
-    for override in map(parse_override, overrides):
-        if override.key_or_group == "hydra.searchpath":
-            check_search_path(override.value(), allow)
-    repository = cast(ConfigLoaderImpl, GlobalHydra.instance().config_loader()).repository
+    loader = cast(ConfigLoaderImpl, GlobalHydra.instance().config_loader())
     try:
-        primary = repository.load_config(config_name)
+        primary = loader.repository.load_config(config_name)
+        written = loader.parse_overrides(config_name, list(overrides))
     except COMPOSITION_ERRORS as error:
         raise RequestError(None, first_line(error)) from None
+    paths = [o.value() for o in written if split_key(o.key_or_group) == ["hydra", "searchpath"]]
     if primary is not None:
-        check_search_path(OmegaConf.select(primary.config, "hydra.searchpath"), allow)
+        paths.append(OmegaConf.select(primary.config, "hydra.searchpath"))
+    for entries in paths:
+        check_search_path(entries, allowed_targets())
 
 
 def _refuse_bare_sweep(text: str) -> None:

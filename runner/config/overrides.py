@@ -125,7 +125,7 @@ def sweep_points(overrides: Sequence[str]) -> Iterator[list[str]]:
     yield first
     for index, (override, texts) in enumerate(zip(parsed, values, strict=True)):
         key = override.key_or_group
-        if "." not in key or key.startswith("hydra."):
+        if "." not in key or key.startswith("hydra"):
             for text in texts[1:]:
                 yield [*first[:index], text, *first[index + 1 :]]
 

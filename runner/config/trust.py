@@ -37,10 +37,7 @@ _LOGGING_CLASSES = (
     "logging.handlers.RotatingFileHandler",
     "logging.handlers.TimedRotatingFileHandler",
 )
-_SECTIONS = (
-    *("hydra_logging", "job_logging", "callbacks", "launcher", "sweeper"),
-    *("job", "output_subdir"),
-)
+_SECTIONS = ("hydra_logging", "job_logging", "callbacks", "launcher", "sweeper", "output_subdir")
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 # Nothing here decides what Python runs, as PYTHONPATH, LD_PRELOAD or RUNNER_ALLOW would.
 _ENVIRONMENT = (
@@ -83,7 +80,7 @@ def check_hydra(config: DictConfig) -> None:
     check_nested("hydra.callbacks", hydra["callbacks"], allow)
     for section in ("launcher", "sweeper"):
         _check_plugin(f"hydra.{section}", hydra[section], allow)
-    for name in hydra["job"]["env_set"] or ():
+    for name in config.hydra.job.env_set or ():
         if name not in _ENVIRONMENT:
             raise RequestError(
                 f"hydra.job.env_set.{name}",
