@@ -62,7 +62,7 @@ def test_own_parts_as_the_page_shows_them(folder: Path) -> None:
         ("model", "two_branches", two_yaml),
         ("space", "resnet_mini", space_yaml),
     ):
-        (folder / "conf" / group).mkdir(parents=True)
+        (folder / "conf" / group).mkdir(parents=True, exist_ok=True)
         (folder / "conf" / group / f"{option}.yaml").write_text(text)
     for line in commands(OWN_PARTS):
         runs(line, folder)

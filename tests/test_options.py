@@ -403,6 +403,7 @@ def test_optimizer(optimizer: str, run: Run) -> None:
         "training.class_weight=balanced",
         "training.fast=false",
         "training.early_stopping.patience=1",
+        "training.callbacks=[{_target_: keras.callbacks.EarlyStopping, monitor: loss}]",
     ],
 )
 def test_training(training: str, run: Run) -> None:

@@ -114,9 +114,10 @@ def resolve(path: str, target: object, allow: Sequence[str]) -> Any:
             raise RequestError(path, f"'{target}' reaches through a module; name it directly")
     if not callable(found):
         raise RequestError(path, f"'{target}' is neither a class nor a function")
-    # Built-in packages re-export much that was never meant to be named here.
+    # Built-in packages re-export much that was never meant to be named here; a full name was.
     home = f"{found.__module__}.{found.__qualname__}"
-    if is_allowed(target, BUILT_IN) and not is_allowed(home, allow):
+    by_package = target not in BUILT_IN and is_allowed(target, BUILT_IN)
+    if by_package and not is_allowed(home, allow):
         raise RequestError(path, f"'{target}' is really '{home}', which is not allowed")
     return found
 

@@ -193,17 +193,6 @@ def test_epoch_callbacks_act_in_the_fast_trainer() -> None:
     assert np.ptp(losses[3:]) < 1e-5
 
 
-def test_callbacks_within_epochs_train_through_keras(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
-    # It looks at the loss after every batch.
-    watching = {"_target_": "keras.callbacks.TerminateOnNaN"}
-    settings = config(training={"epochs": 4, "callbacks": [watching]})
-    fits = [ConfigClassifier(settings).fit(X, Y) for _ in range(2)]
-    assert np.array_equal(fits[0].predict_proba(X), fits[1].predict_proba(X))
-    assert len(fits[0].history_["loss"]) == 4
-    assert "training through Keras's own fit" in caplog.text
-
-
 def test_a_callback_outside_the_whitelist_is_refused() -> None:
     settings = config(
         training={"callbacks": [{"_target_": "keras.callbacks.CSVLogger", "filename": "x.csv"}]}

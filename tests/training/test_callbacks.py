@@ -155,7 +155,7 @@ def test_plateau_halves_the_rate_as_keras_does(session: Session, judge: str) -> 
 
 CALLBACKS = {
     "stopping": lambda: keras.callbacks.EarlyStopping(
-        "loss", patience=2, min_delta=0.02, restore_best_weights=True
+        "loss", patience=2, min_delta=0.05, restore_best_weights=True
     ),
     "plateau": lambda: keras.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=0.05),
     "schedule": lambda: keras.callbacks.LearningRateScheduler(lambda _, rate: rate * 0.8),
