@@ -103,12 +103,13 @@ def attempt_all(lines: Mapping[str, Sequence[str]], cwd: Path) -> dict[str, Atte
     """Run named command lines one after another in one fresh process, without TensorFlow.
 
     An import of TensorFlow fails there and is reported, so that a request that should have been
-    refused does not train.
+    refused does not train. Modules in the folder can be imported, as with ``python -m runner``.
     """
+    inherited = {key: value for key, value in os.environ.items() if key != "RUNNER_ALLOW"}
     done = subprocess.run(
         [sys.executable, str(Path(__file__).resolve())],
         cwd=cwd,
-        env={key: value for key, value in os.environ.items() if key != "RUNNER_ALLOW"},
+        env={**inherited, "PYTHONPATH": str(cwd)},
         input=json.dumps({name: list(args) for name, args in lines.items()}),
         capture_output=True,
         text=True,

@@ -14,7 +14,7 @@ from command import CompletedRun, run_command
 
 from runner import secrets
 
-SECRET = 'hunter2 <"\\and more'
+SECRET = 'hunter2<"\\and/more'
 MODULE = '''\
 import warnings
 
@@ -87,6 +87,7 @@ def test_no_file_and_no_terminal_shows_a_value_from_the_environment(own_folder: 
     assert {entry["params"]["model.token"] for entry in entries} == {"***", "other"}
     assert any("***" in entry["trace"] for entry in entries)
     assert done.result["name"]["data"] == "***"
+    assert "model.token" not in (done.directory / "best.overrides").read_text()
     assert "${oc.env:RUNNER_TEST_SECRET}" in (done.directory / ".hydra/config.yaml").read_text()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,16 @@ def test_notations(written: Any, dimension: Any) -> None:
         (3, "a single value is no space, got 3"),
         ("relu", "a single value is no space"),
         ("[1", "can't read"),
+        ({"low": 0, "high": 10**400}, "must be a whole number of at most 2"),
+        ({"low": -1e308, "high": 1e308}, "is too wide"),
+        ({"low": 0.0, "high": 1e300, "step": 1e-300}, "is too small for this range"),
+        ("range(0, inf)", "lists more than 10000 values"),
+        ("range(0, 10, 0)", "can't read"),
+        ([date(2024, 1, 1)], "is no value of a config"),
+        ([{"a b": 1}], "is no value of a config"),
+        ({"values": b"ab"}, "values must be a list"),
+        (b"ab", "a single value is no space"),
+        ({"low": 0, "high": 1, 3: 4}, "unknown key"),
     ],
 )
 def test_mistakes_name_the_leaf(written: Any, message: str) -> None:
