@@ -81,7 +81,7 @@ def calls(function: Any) -> FunctionTransformer:
         (calls(load_iris), "sklearn.datasets._base.load_iris"),
         (ConfigClassifier(FOREST), "runner.estimator.base.ConfigClassifier"),
     ],
-    ids=str,
+    ids=["path", "measure", "partial", "load", "rmtree", "load_iris", "estimator"],
 )
 def test_foreign_types_and_functions_are_refused(
     copy: Callable[[Path], Path], forest: Path, preprocessor: Any, named: str
