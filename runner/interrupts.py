@@ -32,6 +32,10 @@ def stops_in_time(when_stuck: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    # joblib's helper process inherits this; what a killed pool leaves, it cleans up in silence.
+    quiet = "ignore:resource_tracker:UserWarning"
+    if quiet not in sys.warnoptions:
+        sys.warnoptions.append(quiet)
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     woken_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)

@@ -37,7 +37,7 @@ SEARCHES = {
     "halving network": (*NETWORK, "search=halving", "search.n_iter=9", "training.epochs=12"),
     "random network": (*NETWORK, "search.n_iter=4", "training.epochs=8"),
 }
-QUICK = ("random forest", "halving network")
+QUICK = ("halving network",)
 
 
 def start(folder: Path, *overrides: str) -> subprocess.Popen[bytes]:
@@ -235,10 +235,13 @@ def test_a_damaged_record_is_named_and_done_again(interrupted: Path, tmp_path: P
     shutil.copytree(interrupted, copy)
     record = copy / "fits.jsonl"
     lines = record.read_bytes().splitlines(keepends=True)
-    record.write_bytes(b"".join([lines[0].replace(b"completed", b"cOmpleted"), *lines[1:]]))
+    ended = [number for number, line in enumerate(lines) if b'"completed"' in line]
+    first = ended[0]
+    lines[first] = lines[first].replace(b"completed", b"cOmpleted")
+    record.write_bytes(b"".join(lines))
     done = resume(copy)
     assert done.code == 0, done.err
-    assert "fits.jsonl is damaged in line 1: those fits don't count" in done.err
+    assert f"fits.jsonl is damaged in line {first + 1}: those fits don't count" in done.err
     assert sum("is damaged" in line for line in (copy / "run.log").read_text().splitlines()) == 1
     restored = json.loads((copy / "result.json").read_text())["trials"]["n_restored"]
-    assert restored == len(lines) - 1
+    assert restored == len(ended) - 1

@@ -164,6 +164,7 @@ def test_a_fit_that_kills_its_worker_fails_alone(folder: Path) -> None:
     assert "its worker process died 2 times" in (done.directory / "run.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_fit_that_died_once_is_repeated(folder: Path) -> None:
     done = run_command(*troubled("none", "dies once"), cwd=folder, env=ALLOW)
     assert done.code == 0, done.err
@@ -240,7 +241,7 @@ def test_signals_stop_within_seconds(folder: Path, number: signal.Signals, n_job
     assert process.returncode == 130
     (directory,) = folder.glob("outputs/runs/*/*")
     hint = f"interrupted; go on with: python -m runner resume {directory.relative_to(folder)}"
-    assert out.decode().splitlines()[-1] == hint
+    assert out.decode().splitlines()[-1] == hint, out.decode()
     assert not any(map(is_alive, workers))
     assert json.loads((directory / "state.json").read_text())["status"] == "interrupted"
 

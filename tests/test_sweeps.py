@@ -184,6 +184,7 @@ def test_every_sampler_sweeps(sampler: str, tmp_path: Path) -> None:
         assert sorted(trial["model.C"] for trial in trials) == [0.1, 1.0, 10.0]
 
 
+@pytest.mark.slow
 def test_optuna_sweep_goes_on_where_it_was_and_ends_the_same(tmp_path: Path) -> None:
     short, whole = tmp_path / "short", tmp_path / "whole"
     short.mkdir()

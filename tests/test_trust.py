@@ -179,7 +179,7 @@ ALLOWED = [
     "data.name=../../x",
     "-m hydra/sweeper=optuna seed=1,2",
     "-m hydra/sweeper=optuna hydra/sweeper/sampler=nsgaii seed=1,2",
-    "-m experiment=quick_start,article",
+    "-m experiment=quick_start,trees_on_a_table",
 ]
 
 

@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 import numpy as np
+import pytest
 from sklearn.datasets import load_digits
 
 from runner.estimator.base import ConfigClassifier
@@ -55,6 +56,7 @@ def outcome(name: str) -> str:
     return hashlib.sha256(b"".join(parts) + repr(fitted.history_).encode()).hexdigest()
 
 
+@pytest.mark.slow
 def test_interleaved_fits_are_those_of_fresh_processes() -> None:
     from runner.training import session
 
