@@ -222,6 +222,7 @@ def test_other_data_and_another_config_are_refused(tmp_path: Path) -> None:
     assert "was run with another config" in refusal(resume(directory))
 
 
+@pytest.mark.slow
 def test_a_raised_budget_adds_candidates(interrupted: Path, tmp_path: Path) -> None:
     copy = tmp_path / "outputs" / "runs" / "day" / "copy"
     shutil.copytree(interrupted, copy)

@@ -310,6 +310,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", disk], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_search_and_loses_nothing(small_disk: Path, tmp_path: Path) -> None:
     request = (*FOREST, "compute.n_jobs=1", f"hydra.run.dir={small_disk}/run")
     with started(tmp_path, *request) as process:

@@ -102,6 +102,7 @@ def test_mistakes_in_sweeps_get_one_line(
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_killed_sweep_goes_on_and_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     killed.mkdir()
@@ -134,6 +135,7 @@ def test_killed_sweep_goes_on_and_ends_as_an_uninterrupted_one(tmp_path: Path) -
     assert outcome(killed) == outcome(whole)
 
 
+@pytest.mark.slow
 def test_jobs_of_one_sweep_score_as_alone(tmp_path: Path) -> None:
     alone, together = tmp_path / "alone", tmp_path / "together"
     alone.mkdir()
