@@ -59,7 +59,7 @@ def survive_deaths(
                 len(suspects),
             )
             for entry in suspects:
-                if not any(_survives(repeat, entry) for _ in range(retries)):
+                if not any(_settles(repeat, entry, record) for _ in range(retries)):
                     _note_death(record, entry, n_deaths=retries + 1)
             explained = len(record.unfinished()) < len(suspects)
             unexplained = 0 if explained else unexplained + 1
@@ -74,11 +74,13 @@ def _note_death(record: FitRecord, entry: FitEntry, n_deaths: int) -> None:
     record.append(FitEntry.failed(entry.candidate, entry.params, entry.fold, error))
 
 
-def _survives(repeat: Callable[[FitEntry], Any], entry: FitEntry) -> bool:
+def _settles(repeat: Callable[[FitEntry], Any], entry: FitEntry, record: FitRecord) -> bool:
+    """Do a fit once more, alone; return whether the record now says how it ended."""
     try:
         repeat(entry)
     except BrokenProcessPool:
-        return False
+        # A fit that takes too long notes that before it ends its process.
+        return record.find(entry.candidate, entry.fold) is not None
     except ValueError:
         pass  # the fit failed by itself, and is recorded so
     return True
