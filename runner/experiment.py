@@ -89,7 +89,7 @@ def _run(
     warn_of_damage(record)
     done_before = {(entry.candidate, entry.fold) for entry in record if entry.status == "completed"}
     evaluator = _evaluator(experiment, record, directory.states, n_fits)
-    with progress(directory.record, n_fits, experiment.n_splits, experiment.scoring.refit):
+    with progress(record, n_fits, experiment.n_splits, experiment.scoring.refit):
         search_started = time.perf_counter()
         search = run_search(evaluator)
         search_s = time.perf_counter() - search_started

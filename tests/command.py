@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -59,6 +60,19 @@ class CompletedRun:
         """The record of the only run."""
         result: dict[str, Any] = json.loads((self.directory / "result.json").read_text())
         return result
+
+
+def start_command(*args: str, cwd: Path, keeps_output: bool = False) -> subprocess.Popen[bytes]:
+    """Start the command and leave it running; without `keeps_output` what it prints is dropped."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "runner", *args],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if keeps_output else subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+        # A shell's background job ignores SIGINT, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def run_command(

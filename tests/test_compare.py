@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import ROOT, CompletedRun, Once, run_command
+from command import ROOT, CompletedRun, Once, run_command, start_command
 
 from runner.__main__ import main
 
@@ -254,19 +254,9 @@ def test_show_of_a_job_that_never_began_says_why(runs: Path) -> None:
     assert "runner resume" not in out  # there is nothing to go on with
 
 
-def start(folder: Path, *overrides: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "runner", *overrides],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
 def test_a_live_run_is_running_and_a_killed_one_interrupted(folder: Path) -> None:
     forest = ("data=wine", "model=random_forest", "compute.n_jobs=1", "search.n_iter=60")
-    process = start(folder, *forest, "seed=4")
+    process = start_command(*forest, "seed=4", cwd=folder)
     deadline = time.monotonic() + 60
     try:
         while not list(folder.glob("outputs/runs/*/*/fits.jsonl")):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import CompletedRun, run_command
+from command import CompletedRun, run_command, start_command
 
 FOREST = ("data=wine", "model=random_forest", "compute.n_jobs=1")
 NETWORK = (
@@ -38,18 +38,6 @@ SEARCHES = {
     "random network": (*NETWORK, "search.n_iter=4", "training.epochs=8"),
 }
 QUICK = ("halving network",)
-
-
-def start(folder: Path, *overrides: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "runner", *overrides],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        stdin=subprocess.DEVNULL,
-        # A shell's background job ignores SIGINT, and hands that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
 
 
 def resume(directory: Path, *arguments: str) -> CompletedRun:
@@ -101,7 +89,7 @@ def test_killed_search_ends_as_an_uninterrupted_one(name: str, tmp_path: Path) -
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     killed.mkdir()
     whole.mkdir()
-    process = start(killed, *SEARCHES[name])
+    process = start_command(*SEARCHES[name], cwd=killed)
     wait_for_fits(process, killed, count=7)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -132,7 +120,7 @@ def test_killed_again_and_again_until_done(name: str, tmp_path: Path) -> None:
     while kills < wanted:
         folder = tmp_path / f"killed after {kills}"
         folder.mkdir()
-        process = start(folder, *SEARCHES[name])
+        process = start_command(*SEARCHES[name], cwd=folder)
         while True:
             try:
                 process.wait(timeout=rng.uniform(3, 10))
@@ -146,9 +134,9 @@ def test_killed_again_and_again_until_done(name: str, tmp_path: Path) -> None:
                 # Killed before anything had begun: there is nothing to resume yet.
                 shutil.rmtree(folder)
                 folder.mkdir()
-                process = start(folder, *SEARCHES[name])
+                process = start_command(*SEARCHES[name], cwd=folder)
             else:
-                process = start(folder, "resume", str(found[0]))
+                process = start_command("resume", str(found[0]), cwd=folder)
         assert process.returncode in (0, 2)
         assert outcome(only(folder)) == outcome(only(whole))
     sys.stdout.write(f"{name}: {kills} kills\n")
@@ -158,7 +146,7 @@ def test_killed_again_and_again_until_done(name: str, tmp_path: Path) -> None:
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was interrupted with a few fits done."""
     folder = tmp_path_factory.mktemp("interrupted")
-    process = start(folder, *SEARCHES["random forest"])
+    process = start_command(*SEARCHES["random forest"], cwd=folder)
     wait_for_fits(process, folder, count=2)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=10) == 130
@@ -181,7 +169,7 @@ def test_only_budgets_can_change(interrupted: Path) -> None:
 
 
 def test_a_live_run_is_left_alone(tmp_path: Path) -> None:
-    process = start(tmp_path, *SEARCHES["random forest"])
+    process = start_command(*SEARCHES["random forest"], cwd=tmp_path)
     wait_for_fits(process, tmp_path, count=1)
     try:
         assert "is being written by a live process" in refusal(resume(only(tmp_path)))
@@ -202,13 +190,13 @@ def test_other_data_and_another_config_are_refused(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     rows = [f"{i},{i % 7},{'ab'[i % 2]}" for i in range(80)]
     table.write_text("\n".join(["x,z,y", *rows]))
-    process = start(
-        tmp_path,
+    process = start_command(
         "data=table",
         f"data.path={table}",
         "data.target=y",
         *FOREST[1:],
         "search.n_iter=9",
+        cwd=tmp_path,
     )
     wait_for_fits(process, tmp_path, count=2)
     process.kill()

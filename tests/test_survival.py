@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import run_command
+from command import run_command, start_command
 
 FOREST = ("data=wine", "model=random_forest", "search.n_iter=6", "model.n_estimators=300")
 NETWORK = (
@@ -95,14 +95,7 @@ def scores(directory: Path) -> list[tuple[str, ...]]:
 
 @contextlib.contextmanager
 def started(folder: Path, *overrides: str) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "runner", *overrides],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = start_command(*overrides, cwd=folder, keeps_output=True)
     try:
         yield process
     finally:
@@ -359,14 +352,8 @@ def test_two_resumes_at_once_leave_one(tmp_path: Path) -> None:
         process.kill()
     (directory,) = tmp_path.glob("outputs/runs/*/*")
     both = [
-        subprocess.Popen(
-            [sys.executable, "-m", "runner", "resume", str(directory)],
-            cwd=tmp_path,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        for _ in range(2)
+        start_command("resume", str(directory), cwd=tmp_path, keeps_output=True) for _ in range(2)
     ]
-    said = [process.communicate(timeout=120)[1].decode() for process in both]
+    said = [process.communicate(timeout=120)[0].decode() for process in both]
     assert sorted(process.returncode for process in both) == [0, 2], said
     assert any("is being written by a live process" in text for text in said)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from command import run_command
+from command import run_command, start_command
 
 QUICK = ("search=none", "compute.n_jobs=1")
 
@@ -108,12 +106,7 @@ def test_killed_sweep_goes_on_and_ends_as_an_uninterrupted_one(tmp_path: Path) -
     killed.mkdir()
     whole.mkdir()
     request = ("-m", "data=wine", "model=random_forest,svm", "seed=0,1", "search.n_iter=3")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "runner", *request, "compute.n_jobs=1"],
-        cwd=killed,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start_command(*request, "compute.n_jobs=1", cwd=killed)
     deadline = time.monotonic() + 100
     while time.monotonic() < deadline:
         records = list(killed.glob("outputs/sweeps/*/*/1/fits.jsonl"))

@@ -11,7 +11,6 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -29,7 +28,7 @@ _REFRESH_S = 0.25
 
 
 @contextlib.contextmanager
-def progress(record: Path, n_fits: int, n_splits: int, metric: str) -> Iterator[None]:
+def progress(record: FitRecord, n_fits: int, n_splits: int, metric: str) -> Iterator[None]:
     """Show how many of `n_fits` are in the record while the block runs; only on a terminal."""
     console = Console(file=sys.stderr)
     if not console.is_terminal:
@@ -64,13 +63,12 @@ def progress(record: Path, n_fits: int, n_splits: int, metric: str) -> Iterator[
             watcher.join()
 
 
-def _state(record: Path, n_splits: int, metric: str) -> tuple[int, float | None]:
+def _state(record: FitRecord, n_splits: int, metric: str) -> tuple[int, float | None]:
     """Count the fits in the record; find the best mean of a candidate with all folds done."""
     scores: dict[str, list[float]] = defaultdict(list)
-    n_done = 0
-    for entry in FitRecord(record):
-        n_done += entry.status != "started"
+    ended = record.ended()
+    for entry in ended:
         if entry.status == "completed":
             scores[entry.candidate].append(entry.scores[metric])
     means = [sum(folds) / n_splits for folds in scores.values() if len(folds) == n_splits]
-    return n_done, max(means, default=None)
+    return len(ended), max(means, default=None)

@@ -159,6 +159,10 @@ class FitRecord:
         """Fits of this attempt that have begun and not ended."""
         return [entry for entry in self._latest().values() if entry.status == "started"]
 
+    def ended(self) -> list[FitEntry]:
+        """Fits that are completed, or failed in this attempt."""
+        return [entry for entry in self._latest().values() if entry.status != "started"]
+
     def failed(self) -> list[FitEntry]:
         """Fits that failed in this attempt."""
         return [entry for entry in self._latest().values() if entry.status == "failed"]

@@ -58,15 +58,10 @@ def test_learning_rate_epochs_and_batch_size_share_a_session() -> None:
     assert len(session._sessions) == 2
 
 
-@pytest.mark.parametrize(
-    "training", [{}, {"schedule": "cosine", "early_stopping": {"patience": 3}}], ids=str
-)
-def test_more_epochs_go_on_from_the_stored_state(
-    tmp_path: Path, training: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def counted_epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows by one element with each epoch trained."""
     from runner.training.session import Session
 
-    at_once = probabilities(config(training={**training, "epochs": 7}), horizon=7)
     epochs: list[int] = []
     run_epoch = Session.run_epoch
 
@@ -75,6 +70,18 @@ def test_more_epochs_go_on_from_the_stored_state(
         return run_epoch(self, *args)
 
     monkeypatch.setattr(Session, "run_epoch", spy)
+    return epochs
+
+
+@pytest.mark.parametrize(
+    "training", [{}, {"schedule": "cosine", "early_stopping": {"patience": 3}}], ids=str
+)
+def test_more_epochs_go_on_from_the_stored_state(
+    tmp_path: Path, training: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    at_once = probabilities(config(training={**training, "epochs": 7}), horizon=7)
+    epochs = counted_epochs(monkeypatch)
     states = {"horizon": 7, "states": StateStore(tmp_path)}
     probabilities(config(training={**training, "epochs": 3}), **states)
     continued = probabilities(config(training={**training, "epochs": 7}), **states)
@@ -216,16 +223,8 @@ def test_halving_trains_no_epoch_twice(tmp_path: Path, monkeypatch: pytest.Monke
     from sklearn.model_selection import StratifiedKFold
 
     from runner.search.halving import SuccessiveHalving
-    from runner.training.session import Session
 
-    epochs: list[int] = []
-    run_epoch = Session.run_epoch
-
-    def spy(self: Session, *args: Any) -> dict[str, float]:
-        epochs.append(1)
-        return run_epoch(self, *args)
-
-    monkeypatch.setattr(Session, "run_epoch", spy)
+    epochs = counted_epochs(monkeypatch)
     search = SuccessiveHalving(
         ConfigClassifier(config(), horizon=9, states=StateStore(tmp_path)),
         {"model.dropout": [0.1 * i for i in range(9)]},
