@@ -13,7 +13,6 @@ from omegaconf import DictConfig
 from runner.config.compose import first_line
 from runner.errors import RequestError
 from runner.job import finished_job, run_job, set_log_level
-from runner.results.environment import describe_environment
 from runner.results.run_directory import RunDirectory
 from runner.results.schema import Result
 from runner.results.verdict import duration, mean_and_std
@@ -58,6 +57,9 @@ def _record_failure(
     directory: RunDirectory, seed: int, hydra: HydraConf, error: BaseException
 ) -> None:
     """Leave the record of a job that failed before it could begin."""
+    # Only now: it imports joblib, which no sweep's start need wait for.
+    from runner.results.environment import describe_environment
+
     choices = hydra.runtime.choices
     directory.write_result(
         Result(
