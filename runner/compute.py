@@ -6,8 +6,12 @@ import logging
 import os
 import statistics
 from dataclasses import dataclass
+from typing import Any
+
+from joblib import parallel_config
 
 from runner.config.schema import Compute
+from runner.interrupts import leave_interrupts_to_main
 from runner.search.record import FitRecord
 
 logger = logging.getLogger(__name__)
@@ -22,6 +26,11 @@ _KEPT_START_S = 1.0
 def n_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def worker_processes() -> Any:
+    """A context in which joblib works in this project's worker processes, started once."""
+    return parallel_config("loky", initializer=leave_interrupts_to_main)
 
 
 class WorkersPayError(BaseException):

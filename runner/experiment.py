@@ -13,7 +13,7 @@ from pathlib import Path
 from runner.compute import processes_for
 from runner.config.overrides import to_override
 from runner.estimator.saved import save_estimator
-from runner.judging import Judged, compare_judged, judge
+from runner.judging import Judged, compare_judged, judge_each
 from runner.preparation import Experiment
 from runner.results.environment import describe_environment
 from runner.results.report import ReportDetails, write_report
@@ -28,6 +28,7 @@ from runner.searching import (
     count_trials,
     evaluate_baseline,
     log_failures,
+    log_notes,
     planned_fits,
     run_search,
     warn_of_damage,
@@ -101,16 +102,16 @@ def _run(
 
     trials = trials_table(search.cv_results_, refit=experiment.scoring.refit)
     write_trials(trials, directory.trials)
+    log_notes(record)
     log_failures(record)
     best_cv = choose_winner(experiment, trials, baseline_cv)
     shutil.rmtree(directory.states, ignore_errors=True)
 
-    refit_started = time.perf_counter()
-    best = judge(experiment, best_cv)
-    refit_s = time.perf_counter() - refit_started
-    baseline = None if baseline_cv is None else best
+    evaluations = [best_cv]
     if baseline_cv is not None and baseline_cv is not best_cv:
-        baseline = judge(experiment, baseline_cv)
+        evaluations.append(baseline_cv)
+    best, *others = judge_each(experiment, evaluations, evaluator.processes.n_jobs)
+    baseline = None if baseline_cv is None else (others or [best])[0]
 
     result = replace(
         outline,
@@ -118,13 +119,13 @@ def _run(
         baseline=baseline.evaluation if baseline else None,
         comparison=compare_judged(experiment, best, baseline) if baseline else None,
         trials=count_trials(search, experiment.n_splits, done_before),
-        timing=Timing(time.perf_counter() - started, search_s, refit_s),
+        timing=Timing(time.perf_counter() - started, search_s, best.refit_s),
     )
     _write_best_overrides(experiment, result, directory)
     save_estimator(best.estimator, directory.model)
     details = _details(experiment, best, baseline)
     write_report(directory.report, result, trials, details)
-    return replace(result, timing=Timing(time.perf_counter() - started, search_s, refit_s))
+    return replace(result, timing=Timing(time.perf_counter() - started, search_s, best.refit_s))
 
 
 def _say_what_is_not_deterministic(experiment: Experiment) -> None:

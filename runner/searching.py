@@ -6,6 +6,7 @@ import itertools
 import logging
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -13,15 +14,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.utils import _safe_indexing
 
-from runner.compute import Processes, WorkersPayError
+from runner.compute import Processes, WorkersPayError, worker_processes
 from runner.errors import ExperimentError, listing
 from runner.estimator.base import ConfigEstimator
-from runner.interrupts import leave_interrupts_to_main
 from runner.preparation import Experiment
 from runner.results.schema import Evaluation, TrialCounts
 from runner.results.trials import searched_paths, trials_table
@@ -104,10 +103,7 @@ class Evaluator:
             return made.fit(data.X_train, data.y_train, **groups)
 
         repeat = partial(self._repeat, estimator)
-        with (
-            parallel_config("loky", initializer=leave_interrupts_to_main),
-            warnings.catch_warnings(),
-        ):
+        with worker_processes(), warnings.catch_warnings():
             # Said in our own words: failures from the record, the budget by the plan.
             warnings.simplefilter("ignore", FitFailedWarning)
             warnings.filterwarnings("ignore", "The total space of param|One or more of the test")
@@ -172,6 +168,7 @@ def run_search(evaluator: Evaluator) -> Any:
     _refuse_failures(evaluator, n_fits)
     if limits.is_over():
         _leave_out_skipped(search, evaluator.record)
+    _take_over_times(search, evaluator.record)
     return search
 
 
@@ -212,6 +209,17 @@ def _leave_out_skipped(search: Any, record: FitRecord) -> None:
     }
 
 
+def _take_over_times(search: Any, record: FitRecord) -> None:
+    """Set fit times to what the fits took when they were done, be it before this search."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for entry in record.ended():
+        if entry.status == "completed":
+            seconds[entry.candidate].append(entry.fit_s)
+    results = search.cv_results_
+    times = (seconds.get(_candidate_id(search.estimator, params)) for params in results["params"])
+    results["mean_fit_time"] = np.array([np.nan if t is None else np.mean(t) for t in times])
+
+
 def _candidate_id(estimator: ConfigEstimator, params: Mapping[str, Any]) -> str:
     candidate: ConfigEstimator = clone(estimator)
     return candidate.set_params(**params).candidate_id()
@@ -245,6 +253,12 @@ def warn_of_damage(record: FitRecord) -> None:
     if damaged:
         lines = f"line{'s' if len(damaged) > 1 else ''} {listing(damaged)}"
         logger.warning("%s is damaged in %s: those fits don't count", record.path.name, lines)
+
+
+def log_notes(record: FitRecord) -> None:
+    """Log what fits had to say, each thing once, whichever processes they were done in."""
+    for note in dict.fromkeys(note for entry in record.ended() for note in entry.notes):
+        logger.info("%s", note)
 
 
 def log_failures(record: FitRecord) -> None:
