@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -86,8 +87,7 @@ def test_a_search_moves_to_workers_and_repeats_no_fit(tmp_path: Path) -> None:
         assert done.code == 0, done.err
     auto, alone = tmp_path / "auto", tmp_path / "1"
     log = (auto / "run.log").read_text()
-    assert "compute.n_jobs=auto: fits of about 0.4" in log
-    assert "s: 2 worker processes" in log
+    assert re.search(r"compute.n_jobs=auto: fits of about [\d.]+ s: 2 worker processes", log)
     assert "worker processes" not in (alone / "run.log").read_text()
     entries = list(FitRecord(auto / "fits.jsonl"))
     assert set(Counter((e.candidate, e.fold, e.status) for e in entries).values()) == {1}
