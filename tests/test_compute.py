@@ -128,7 +128,10 @@ def eager(meta):
 @pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_why_keras_trains_is_logged_once_wherever_it_did(tmp_path: Path, n_jobs: int) -> None:
     (tmp_path / "eager.py").write_text(EAGER_MODEL)
-    request = ("data=iris", "model._target_=eager.eager", "search=none", "training.epochs=1")
+    options = tmp_path / "conf" / "model"
+    options.mkdir(parents=True)
+    (options / "eager.yaml").write_text("_target_: eager.eager\n")
+    request = ("data=iris", "model=eager", "search=none", "training.epochs=1")
     jobs = f"compute.n_jobs={n_jobs}"
     done = run_command(*request, jobs, cwd=tmp_path, env={"RUNNER_ALLOW": "eager.*"})
     assert done.code == 0, done.err
