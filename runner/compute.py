@@ -13,11 +13,20 @@ logger = logging.getLogger(__name__)
 # What starting workers costs before their first fit: TensorFlow's import, or scikit-learn's.
 _NETWORK_START_S = 7.0
 _LEARNER_START_S = 2.5
+_share: int | None = None
 
 
 def n_cores() -> int:
-    """Cores that this process may use."""
+    """Cores that this process may use: its share of them, where it has one."""
+    if _share is not None:
+        return _share
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def take_share(cores: int) -> None:
+    """Let this process and its workers use so many cores: others run beside it."""
+    global _share
+    _share = cores
 
 
 def choose_n_jobs(
@@ -37,7 +46,8 @@ def choose_n_jobs(
         Returns the seconds that a fit takes in this process; called only where it decides.
     """
     if compute.n_jobs != "auto":
-        return max(1, n_cores() + 1 + compute.n_jobs) if compute.n_jobs < 0 else compute.n_jobs
+        asked = max(1, n_cores() + 1 + compute.n_jobs) if compute.n_jobs < 0 else compute.n_jobs
+        return asked if _share is None else min(asked, max(1, _share // compute.threads))
     jobs = min(max(1, n_cores() // compute.threads), n_fits)
     if jobs == 1:
         return 1
