@@ -1,0 +1,52 @@
+"""What the processes of a command are doing, as Linux tells it."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes that `pid` started, and those that they started."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            with contextlib.suppress(OSError):
+                children.setdefault(_stat(folder)[1], []).append(int(folder.name))
+    found = [pid]
+    for parent in found:
+        found += children.get(parent, [])
+    return found[1:]
+
+
+def alive(pids: list[int]) -> list[int]:
+    """Those that are still there and no zombies."""
+    living = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if _stat(Path("/proc", str(pid)))[0] not in "ZX":
+                living.append(pid)
+    return living
+
+
+def resident_mb(pid: int) -> float:
+    status = Path("/proc", str(pid), "status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) / 1024
+
+
+def running_threads(pids: list[int]) -> int:
+    """Threads that run, or would if there were a core for them."""
+    count = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for thread in Path("/proc", str(pid), "task").iterdir():
+                with contextlib.suppress(OSError):
+                    count += _stat(thread)[0] == "R"
+    return count
+
+
+def _stat(folder: Path) -> tuple[str, int]:
+    """State and parent of a process or thread."""
+    state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+    return state, int(parent)
