@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
+import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -71,6 +74,10 @@ def test_killed_again_and_again_it_ends_as_an_uninterrupted_one(name: str, tmp_p
             found = list(folder.glob("outputs/sweeps/*/*/request.json"))
             if process.returncode == 0:
                 break
+            assert process.returncode == -signal.SIGKILL
+            if not found:  # killed before it began
+                shutil.rmtree(folder)
+                folder.mkdir()
             arguments = ("resume", str(found[0].parent)) if found else SWEEPS[name]
             process = start_command(*arguments, cwd=folder)
         assert process.returncode == 0
@@ -101,7 +108,7 @@ def test_a_hundred_jobs_keep_memory_and_cost_flat(job: tuple[str, ...], tmp_path
         assert process.wait(timeout=60) == 0
     finally:
         process.kill()
-    cost = [after - before for before, after in zip(ended, ended[1:], strict=False)]
+    cost = [after - before for before, after in itertools.pairwise(ended)]
     early, late = statistics.median(cost[5:15]), statistics.median(cost[-11:])
     sys.stdout.write(
         f"{job[0]}: {early:.3f} s, later {late:.3f} s a job; "
