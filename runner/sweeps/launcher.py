@@ -28,7 +28,12 @@ from omegaconf import DictConfig, open_dict
 from runner.compute import n_cores, take_share
 from runner.config.compose import register
 from runner.errors import ExperimentError, RequestError
-from runner.interrupts import INTERRUPTED, end_with_parent, end_workers, exit_at_once
+from runner.interrupts import (
+    INTERRUPTED,
+    end_workers,
+    exit_at_once,
+    leave_interrupts_to_main,
+)
 from runner.job import set_log_level
 from runner.results.run_directory import RunDirectory
 from runner.sweeps.job import record_failure, say
@@ -212,7 +217,7 @@ class ParallelLauncher(Launcher):
 
 def _begin_worker(share: int, name: str) -> None:
     """Make a worker process ready for jobs, as Hydra's application makes the main one."""
-    end_with_parent()
+    leave_interrupts_to_main()
     take_share(share)
     setup_globals()
     register()
