@@ -68,6 +68,7 @@ class OptunaSearch(BaseSearchCV):
             refit=refit,
             cv=cv,
             error_score=error_score,
+            return_train_score=False,
         )
         self.space = space
         self.n_iter = n_iter
