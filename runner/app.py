@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -136,7 +137,7 @@ def _check_run_dir(path: Path) -> None:
         ) from None
 
 
-def _job(composed: DictConfig) -> float | None:
+def _job(composed: DictConfig) -> Any:
     """Run one job; a sweep's records its failure, a single one's decides the exit code."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return run_sweep_job(composed)

@@ -1,18 +1,22 @@
-"""How many worker processes a search gets."""
+"""How many processes do a search's fits, found out while the first fits are done."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+import statistics
+from dataclasses import dataclass
 
 from runner.config.schema import Compute
+from runner.search.record import FitRecord
 
 logger = logging.getLogger(__name__)
 
 # What starting workers costs before their first fit: TensorFlow's import, or scikit-learn's.
 _NETWORK_START_S = 7.0
 _LEARNER_START_S = 2.5
+# Workers that an earlier search of this process started are kept, and only set up again.
+_KEPT_START_S = 1.0
 _share: int | None = None
 
 
@@ -29,36 +33,100 @@ def take_share(cores: int) -> None:
     _share = cores
 
 
-def choose_n_jobs(
-    compute: Compute, n_fits: int, is_network: bool, measure: Callable[[], float]
-) -> int:
-    """Choose the number of processes; 1 stays in this one. Scores never depend on it.
+class WorkersPayError(BaseException):
+    """Worker processes would repay their start: the search is to go on in them.
+
+    Not an Exception: scikit-learn would take it for a failed fit and go on.
+    """
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Judges whether worker processes would repay their start, by fits done in this process.
 
     Parameters
     ----------
-    compute
-        With ``n_jobs=auto``, workers are started only where they repay their start.
     n_fits
-        Fits to do.
+        Fits of search and baseline together.
+    n_jobs
+        Processes that there would be.
+    start_s
+        Seconds that they take to start.
+    first_compiles
+        Whether the first fit takes much longer than the others.
+    """
+
+    n_fits: int
+    n_jobs: int
+    start_s: float
+    first_compiles: bool
+
+    def fit_begins(self, record: FitRecord) -> None:
+        """Judge by the fits done so far.
+
+        Raises
+        ------
+        WorkersPayError
+            Saying how long a fit takes.
+        """
+        done = [entry.fit_s for entry in record.ended() if entry.status == "completed"]
+        if len(done) > self.first_compiles:
+            self._judge(statistics.median_low(done), self._n_left(record))
+
+    def epoch_ends(self, epoch_s: float, epochs: int, epochs_left: int, record: FitRecord) -> None:
+        """Judge by an epoch of a network's fit, as `fit_begins` does."""
+        self._judge(epoch_s * epochs, self._n_left(record) - 1 + epochs_left / epochs)
+
+    def _n_left(self, record: FitRecord) -> int:
+        return self.n_fits - len(record.ended())
+
+    def _judge(self, fit_s: float, n_left: float) -> None:
+        if fit_s * n_left * (1 - 1 / self.n_jobs) > self.start_s:
+            raise WorkersPayError(f"fits of about {fit_s:.2g} s")
+
+
+@dataclass
+class Processes:
+    """The processes that do fits; scores never depend on their number.
+
+    ``n_jobs`` is 1 for this process alone, which ``pace``, if there is one, may find too few.
+    """
+
+    n_jobs: int
+    pace: Pace | None = None
+
+    def start_workers(self, reason: WorkersPayError) -> None:
+        """Use workers from now on."""
+        assert self.pace is not None
+        global _have_started
+        _have_started = True
+        self.n_jobs, self.pace = self.pace.n_jobs, None
+        logger.info("compute.n_jobs=auto: %s: %d worker processes", reason, self.n_jobs)
+
+
+_have_started = False
+
+
+def processes_for(compute: Compute, n_fits: int, is_network: bool) -> Processes:
+    """The processes for `n_fits` fits.
+
+    With ``n_jobs=auto`` they are done in this process, until it turns out that workers would repay
+    their start: nothing has to be measured beforehand, and no fit is done twice.
+
+    Parameters
+    ----------
     is_network
         Whether workers have to start TensorFlow.
-    measure
-        Returns the seconds that a fit takes in this process; called only where it decides.
     """
+    room = max(1, n_cores() // compute.threads)
     if compute.n_jobs != "auto":
-        asked = max(1, n_cores() + 1 + compute.n_jobs) if compute.n_jobs < 0 else compute.n_jobs
-        return asked if _share is None else min(asked, max(1, _share // compute.threads))
-    jobs = min(max(1, n_cores() // compute.threads), n_fits)
-    if jobs == 1:
-        return 1
-    fit_s = measure()
-    saved_s = n_fits * fit_s * (1 - 1 / jobs)
+        given = compute.n_jobs
+        asked = max(1, n_cores() + 1 + given) if given < 0 else given
+        return Processes(asked if _share is None else min(asked, room))
+    most = min(room, n_fits)
+    if most == 1:
+        return Processes(1)
     start_s = _NETWORK_START_S if is_network else _LEARNER_START_S
-    chosen = jobs if saved_s > start_s else 1
-    logger.info(
-        "compute.n_jobs=auto: %d fits of about %.2g s: %s",
-        n_fits,
-        fit_s,
-        f"{chosen} worker processes" if chosen > 1 else "this process alone",
-    )
-    return chosen
+    if _have_started:
+        start_s = _KEPT_START_S
+    return Processes(1, Pace(n_fits, most, start_s, first_compiles=is_network))

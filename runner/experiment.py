@@ -8,10 +8,9 @@ import shlex
 import shutil
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-from runner.compute import choose_n_jobs
+from runner.compute import processes_for
 from runner.config.overrides import to_override
 from runner.estimator.saved import save_estimator
 from runner.judging import Judged, compare_judged, judge
@@ -30,12 +29,12 @@ from runner.searching import (
     evaluate_baseline,
     log_failures,
     mean_fit_s,
-    measure_fit_s,
     planned_fits,
     run_search,
     warn_of_damage,
 )
 from runner.secrets import mask
+from runner.training.runtime import start_tensorflow
 from runner.training.states import StateStore
 
 logger = logging.getLogger(__name__)
@@ -90,6 +89,9 @@ def _run(
     warn_of_damage(record)
     done_before = {(entry.candidate, entry.fold) for entry in record if entry.status == "completed"}
     evaluator = _evaluator(experiment, record, directory.states, n_fits)
+    if experiment.is_network and evaluator.processes.n_jobs == 1:
+        # It has to be started anyway, and is no part of the search.
+        start_tensorflow(experiment.config.compute.threads)
     with progress(record, n_fits, experiment.n_splits, experiment.scoring.refit):
         search_started = time.perf_counter()
         search = run_search(evaluator)
@@ -140,12 +142,12 @@ def _say_what_is_not_deterministic(experiment: Experiment) -> None:
 
 
 def _evaluator(experiment: Experiment, record: FitRecord, states: Path, n_fits: int) -> Evaluator:
-    compute, measure = experiment.config.compute, partial(measure_fit_s, experiment)
+    compute = experiment.config.compute
     return Evaluator(
         experiment,
         record,
         StateStore(states, compute.cache_mb, compute.checkpoint_s, keeps_finished=False),
-        choose_n_jobs(compute, n_fits, experiment.is_network, measure),
+        processes_for(compute, n_fits, experiment.is_network),
     )
 
 

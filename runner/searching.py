@@ -19,6 +19,7 @@ from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.utils import _safe_indexing
 
+from runner.compute import Processes, WorkersPayError
 from runner.errors import ExperimentError, listing
 from runner.estimator.base import ConfigEstimator
 from runner.interrupts import leave_interrupts_to_main
@@ -30,10 +31,13 @@ from runner.search.limits import Limits
 from runner.search.none import NoSearch
 from runner.search.record import FitEntry, FitRecord
 from runner.search.scoring import FoldScorer
+from runner.secrets import MASK
 from runner.training.states import StateStore
 from runner.worker_death import survive_deaths
 
 logger = logging.getLogger(__name__)
+
+MakeSearch = Callable[[ConfigEstimator, FoldScorer, int], Any]
 
 
 def planned_fits(experiment: Experiment) -> tuple[int, int]:
@@ -64,36 +68,17 @@ def splits(experiment: Experiment) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     return found
 
 
-def measure_fit_s(experiment: Experiment) -> float:
-    """Measure how long the config as it is takes to fit on one fold, in seconds."""
-    data = experiment.data
-    rows, _ = next(splits(experiment))
-    X, y = _safe_indexing(data.X_train, rows), data.y_train[rows]
-    estimator = clone(experiment.estimator)
-    try:
-        if not experiment.is_network:
-            return float(estimator.fit(X, y).fit_s_)
-        # The first fit of an architecture compiles it; the second tells what one epoch costs.
-        estimator.set_params(**{"training.epochs": 1}).fit(X, y)
-        estimator.fit(X, y)
-        more_epochs = experiment.config.training.epochs - 1
-        return float(estimator.fit_s_ + more_epochs * estimator.model_.epoch_s_)
-    except Exception as error:  # noqa: BLE001 - the same fit will fail again where it is recorded
-        logger.debug("the fit to measure failed: %s", error)
-        return 0.0
-
-
 @dataclass(frozen=True)
 class Evaluator:
     """Evaluates configurations of an experiment on its folds, noting every fit in the record.
 
-    ``states`` is where networks store how far they are; ``n_jobs`` the number of processes.
+    ``states`` is where networks store how far they are; ``processes`` are those that do the fits.
     """
 
     experiment: Experiment
     record: FitRecord
     states: StateStore
-    n_jobs: int
+    processes: Processes
 
     @cached_property
     def scorer(self) -> FoldScorer:
@@ -105,14 +90,21 @@ class Evaluator:
         connected = {"record": self.record, "states": self.states, "limits": limits}
         return estimator.set_params(**{**connected, **params})
 
-    def fit(self, make_search: Callable[[], Any]) -> Any:
-        """Make and fit a search, through the deaths of worker processes; return it."""
+    def fit(self, estimator: ConfigEstimator, make_search: MakeSearch) -> Any:
+        """Make and fit a search over `estimator`, and return it.
+
+        It survives the deaths of worker processes, and moves to them when they are worth it.
+        """
         data, retries = self.experiment.data, self.experiment.config.search.retries
         groups = {} if data.groups_train is None else {"groups": data.groups_train}
+        limits = estimator.limits or Limits()
 
         def search() -> Any:
-            return make_search().fit(data.X_train, data.y_train, **groups)
+            estimator.set_params(limits=replace(limits, pace=self.processes.pace))
+            made = make_search(estimator, self.scorer, self.processes.n_jobs)
+            return made.fit(data.X_train, data.y_train, **groups)
 
+        repeat = partial(self._repeat, estimator)
         with (
             parallel_config("loky", initializer=leave_interrupts_to_main),
             warnings.catch_warnings(),
@@ -120,12 +112,19 @@ class Evaluator:
             # Said in our own words: failures from the record, the budget by the plan.
             warnings.simplefilter("ignore", FitFailedWarning)
             warnings.filterwarnings("ignore", "The total space of param|One or more of the test")
-            return survive_deaths(search, self._repeat, self.record, retries)
+            try:
+                return survive_deaths(search, repeat, self.record, retries)
+            except WorkersPayError as reason:
+                self.processes.start_workers(reason)
+                return survive_deaths(search, repeat, self.record, retries)
 
-    def _repeat(self, entry: FitEntry) -> None:
-        """Do one fit once more, alone in a worker process."""
+    def _repeat(self, estimator: ConfigEstimator, entry: FitEntry) -> None:
+        """Do one fit of `estimator` once more, alone in a worker process."""
         timeout_s = self.experiment.config.search.trial_timeout
-        candidate = self.estimator(Limits(timeout_s=timeout_s), **entry.params)
+        # What came from the environment is masked in the record, and no search changes it.
+        params = {path: value for path, value in entry.params.items() if MASK not in str(value)}
+        candidate: ConfigEstimator = clone(estimator)
+        candidate.set_params(**{**params, "limits": Limits(timeout_s=timeout_s)})
         fold = [split for split in splits(self.experiment) if self._is(entry, candidate, split[0])]
         if fold:
             # Two jobs, since one would run in this process; there is only one fit to do.
@@ -162,9 +161,8 @@ def run_search(evaluator: Evaluator) -> Any:
             horizon=experiment.config.training.epochs,
             states=replace(evaluator.states, keeps_finished=True),
         )
-    make = partial(experiment.make_search, estimator, evaluator.scorer, evaluator.n_jobs)
     try:
-        search = evaluator.fit(make)
+        search = evaluator.fit(estimator, experiment.make_search)
     except ValueError as error:
         _refuse_failures(evaluator, n_fits)
         if not limits.is_over():
@@ -224,16 +222,14 @@ def _candidate_id(estimator: ConfigEstimator, params: Mapping[str, Any]) -> str:
 def evaluate_baseline(evaluator: Evaluator) -> Evaluation | None:
     """Score the config as it is on the search's folds; None when it fails."""
     experiment = evaluator.experiment
-    as_it_is = partial(
-        NoSearch,
-        evaluator.estimator(Limits(timeout_s=experiment.config.search.trial_timeout)),
-        scoring=evaluator.scorer,
-        n_jobs=evaluator.n_jobs,
-        refit=False,
-        cv=experiment.splitter,
-    )
+    as_it_is = evaluator.estimator(Limits(timeout_s=experiment.config.search.trial_timeout))
+
+    def make_search(estimator: ConfigEstimator, scorer: FoldScorer, n_jobs: int) -> NoSearch:
+        folds = experiment.splitter
+        return NoSearch(estimator, scoring=scorer, n_jobs=n_jobs, refit=False, cv=folds)
+
     try:
-        baseline = evaluator.fit(as_it_is)
+        baseline = evaluator.fit(as_it_is, make_search)
     except ValueError as error:
         logger.warning("the baseline failed: %s", str(error).splitlines()[-1])
         return None

@@ -10,17 +10,37 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import GridSearchCV
 
 from benchmarks.contenders.report import report
+from benchmarks.networks import build
 from benchmarks.workloads import WORKLOADS, Workload
+
+
+def mlp(
+    shape: tuple[int, ...],
+    n_classes: int,
+    hidden_layer_one: int,
+    hidden_layer_two: int,
+    dropout: float,
+    learning_rate: float,
+) -> Any:
+    return build("mlp", **locals())
+
+
+def cnn(
+    shape: tuple[int, ...],
+    n_classes: int,
+    filters: list[int],
+    dense_units: int,
+    dropout: float,
+    learning_rate: float,
+) -> Any:
+    return build("cnn", **locals())
 
 
 def network(workload: Workload, shape: tuple[int, ...], n_classes: int) -> Any:
     from scikeras.wrappers import KerasClassifier
 
-    from benchmarks.networks import build
-
     return KerasClassifier(
-        model=build,
-        model__model=workload.model,
+        model={"mlp": mlp, "cnn": cnn}[workload.model],
         model__shape=shape,
         model__n_classes=n_classes,
         **{f"model__{name}": value for name, value in workload.fixed.items()},

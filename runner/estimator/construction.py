@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from runner.estimator.parameters import ConfigParameters
 from runner.estimator.preprocessing import ImageScaler
 from runner.seeds import derive_seed
 from runner.training.runtime import start_tensorflow
+from runner.training.states import TrainingState
 
 
 def make_learner(
@@ -45,13 +46,28 @@ def make_network(
         _built(config["model"], allow),
         Optimizer.model_validate(config["optimizer"]),
         training,
+        described=config["model"],
         seed=derive_seed(parameters.seed, fold),
         horizon=parameters.horizon or training.epochs,
         make_callbacks=partial(_instantiated, training.callbacks, allow),
         states=parameters.states,
         state_key=parameters.course_id(fold),
+        watch=_watch(parameters, training.epochs),
         scaling=scaling_of(preprocessor),
     )
+
+
+def _watch(parameters: ConfigParameters, epochs: int) -> Callable[[TrainingState], None] | None:
+    """What looks at each epoch, while the search may yet move to worker processes."""
+    record = parameters.record
+    pace = None if parameters.limits is None else parameters.limits.pace
+    if record is None or pace is None:
+        return None
+
+    def watch(state: TrainingState) -> None:
+        pace.epoch_ends(state.epoch_s, epochs, epochs - state.epoch, record)
+
+    return watch
 
 
 def scaling_of(preprocessor: Any) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -20,6 +21,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from runner.config.schema import Optimizer, Training
 from runner.config.targets import takes_meta
 from runner.data.dataset import Task
+from runner.estimator.designs import Design, Designs
 from runner.models.annotations import only_dropout
 from runner.seeds import derive_seed
 from runner.training.dropout import dropout_layers, random_states
@@ -29,7 +31,7 @@ from runner.training.keras_fit import KerasSession, train_with_keras, why_keras_
 from runner.training.loop import train
 from runner.training.optimizers import fused, make_optimizer
 from runner.training.runtime import seeded
-from runner.training.session import Session, session_for
+from runner.training.session import Session, has_session, session_for
 from runner.training.states import Checkpoint, StateStore, TrainingState
 
 logger = logging.getLogger(__name__)
@@ -42,11 +44,13 @@ def wrap_network(
     optimizer: Optimizer,
     training: Training,
     *,
+    described: Mapping[str, Any],
     seed: int,
     horizon: int,
     make_callbacks: Callable[[], list[keras.callbacks.Callback]],
     states: StateStore | None = None,
     state_key: str = "",
+    watch: Callable[[TrainingState], None] | None = None,
     scaling: tuple[float, float] = (0.0, 1.0),
 ) -> Any:
     """Wrap a model factory as a scikeras estimator that trains on whole-epoch graphs.
@@ -57,6 +61,8 @@ def wrap_network(
         Returns a Keras model, compiled or not; may take scikeras's ``meta``.
     arguments
         The factory's keyword arguments.
+    described
+        The same as plain values, by which fits of the same model know each other.
     seed
         Of weights, row order and layers.
     horizon
@@ -65,6 +71,8 @@ def wrap_network(
         Makes the callbacks of one fit.
     states
         Where training is continued from and stored; `state_key` names all that decides its course.
+    watch
+        Called after epochs of a fit that is stored; what it raises ends the fit.
     scaling
         Offset and scale that 8-bit features are brought to, batch by batch.
     """
@@ -72,6 +80,7 @@ def wrap_network(
     return wrapper(
         model=factory,
         arguments=dict(arguments),
+        described=dict(described),
         optimizer_config=optimizer,
         training=training,
         horizon=horizon,
@@ -79,8 +88,12 @@ def wrap_network(
         make_callbacks=make_callbacks,
         states=states,
         state_key=state_key,
+        watch=watch,
         scaling=scaling,
     )
+
+
+_designs = Designs()
 
 
 @cache
@@ -92,6 +105,13 @@ class _Network:
     """What classifier and regressor share: building, fitting and predicting through a session."""
 
     def _build_keras_model(self: Any) -> keras.Model:
+        """The model to fit: that of the session, where what a new one would tell is known."""
+        known = _designs.find(self._request(), self.random_state)
+        self.is_known_ = False
+        if known is not None and has_session(known[0].key):
+            self.is_known_ = True
+            self._design, self._initial_weights = known
+            return self._session().model
         fresh = self._fresh_model()
         self._initial_weights = fresh.get_weights()
         return fresh
@@ -110,26 +130,32 @@ class _Network:
                 model(keras.Input(meta["X_shape_"][1:]))
         return model
 
-    def _architecture(self: Any, model: keras.Model, fast: bool) -> Hashable:
-        """What makes two fits share one compiled model.
+    def _request(self: Any) -> Hashable:
+        request: Hashable = self._named(self.described)
+        return request
 
-        The learning rate, and arguments that only set dropout rates, are set for each fit.
-        """
-        drops = [layer.rate > 0 for layer in dropout_layers(model)]
+    def _named(self: Any, arguments: Mapping[str, Any], *more: Any) -> Hashable:
+        """Name what decides how a model is built and compiled; learning rates are set later."""
+        meta = self._get_metadata()
+        optimizer = self.optimizer_config.model_dump(exclude={"learning_rate"})
+        shape, target = meta["X_shape_"][1:], (meta.get("n_classes_"), meta.get("target_type_"))
+        parts = (arguments, optimizer, shape, target, self.training.fast, *more)
+        return self.model, json.dumps(parts, sort_keys=True, default=repr)
+
+    def _design_of(self: Any, model: keras.Model, fast: bool) -> Design:
+        """What fits share; arguments that only set dropout rates are set for each."""
+        layers = dropout_layers(model)
+        drops = [layer.rate > 0 for layer in layers]
         # Rates that other layers may have are part of their graph.
         only_those = len(random_states(model)) == sum(drops)
         shared = only_dropout(self.model) if fast and only_those else set()
-        meta = self._get_metadata()
-        parts = {
-            "arguments": {k: v for k, v in self.arguments.items() if k not in shared},
-            "drops": drops,
-            "optimizer": self.optimizer_config.model_dump(exclude={"learning_rate"}),
-            "shape": meta["X_shape_"][1:],
-            "classes": meta.get("n_classes_"),
-            "target": meta.get("target_type_"),
-            "fast": fast,
-        }
-        return self.model, json.dumps(parts, sort_keys=True, default=repr)
+        arguments = {k: v for k, v in self.described.items() if k not in shared}
+        return Design(
+            key=self._named(arguments, drops, fast),
+            dropout_rates=[layer.rate for layer in layers if layer.rate > 0],
+            comes_compiled=model.compiled,
+            fast=fast,
+        )
 
     def _compiled(self: Any, model: keras.Model, fast: bool) -> Session:
         # Optimizers keep to the strategy, if any, under which they are made.
@@ -163,22 +189,28 @@ class _Network:
     def _fit_keras_model(
         self: Any, X: np.ndarray, y: np.ndarray, sample_weight: Any, **_: Any
     ) -> None:
-        fresh = self.model_
-        if fresh.compiled:
+        model = self.model_
+        if not self.is_known_:
+            self._design = self._design_of(model, self.training.fast)
+        if self._design.comes_compiled:
             say_once(f"{self.model.__name__} comes compiled: optimizer.* is not used")
-        data = [inputs_of(fresh, X), self._targets(fresh, y)]
+        data = [inputs_of(model, X), self._targets(model, y)]
         if sample_weight is not None:
             data.append(np.asarray(sample_weight, np.float32))
         fit = Fit(
             tuple(data),
             self.training,
             seed=self.random_state,
-            learning_rate=None if fresh.compiled else self.optimizer_config.learning_rate,
+            learning_rate=(
+                None if self._design.comes_compiled else self.optimizer_config.learning_rate
+            ),
             horizon=self.horizon,
             callbacks=self.make_callbacks(),
         )
-        with seeded(derive_seed(self.random_state, "training")):
-            state = self._train(fresh, fit)
+        # Where an epoch is known to draw from no other generator there is nothing to seed.
+        needs_seed = not self.is_known_ or fit.callbacks
+        with seeded(derive_seed(self.random_state, "training")) if needs_seed else nullcontext():
+            state = self._train(model, fit)
         self.history_ = state.history
         self.epoch_s_ = state.epoch_s
         self.weights_ = state.final_weights
@@ -186,24 +218,25 @@ class _Network:
 
     def _train(self: Any, fresh: keras.Model, fit: Fit) -> TrainingState:
         start = TrainingState(weights=self._initial_weights)
-        rates = [layer.rate for layer in dropout_layers(fresh) if layer.rate > 0]
         reason = why_keras_fit(fresh, fit.callbacks)
         if reason is None:
-            session = self._session_to_train(fresh, self.training.fast)
+            session = self._session_to_train(fresh)
             reason = session.why_untraceable(fit.data)
         if reason is None:
-            fit = replace(fit, dropout_rates=rates if self.fast_ else None)
-            state: TrainingState = self._continued(session, fit, start)
+            rates = self._design.dropout_rates if self.training.fast else None
+            state: TrainingState = self._continued(
+                session, replace(fit, dropout_rates=rates), start
+            )
+            if not session.is_spent:
+                _designs.remember(
+                    self._request(), self.random_state, self._design, self._initial_weights
+                )
             return state
         if self.training.fast:
             say_once(f"training through Keras's own fit: {reason}")
-        return train_with_keras(self._session_to_train(self._fresh_model(), False), fit, start)
-
-    def _session_to_train(self: Any, fresh: keras.Model, fast: bool) -> Session:
-        self.key_, self.fast_ = self._architecture(fresh, fast), fast
-        session = session_for(self.key_, lambda: self._compiled(fresh, fast), to_train=True)
-        session.set_scaling(*self.scaling)
-        return session
+        fresh = self._fresh_model()
+        self._design = self._design_of(fresh, fast=False)
+        return train_with_keras(self._session_to_train(fresh), fit, start)
 
     def _continued(self: Any, session: Session, fit: Fit, start: TrainingState) -> TrainingState:
         """Train on from the stored state, if there is one, and store how far it came."""
@@ -211,7 +244,7 @@ class _Network:
         if self.states is None or fit.callbacks or (self.fast_ and session.is_spent):
             return train(session, fit, start)
         stored = self.states.load(self.state_key, at_most=self.training.epochs)
-        checkpoint = Checkpoint(self.states, self.state_key)
+        checkpoint = Checkpoint(self.states, self.state_key, self.watch)
         state = train(session, fit, stored or start, checkpoint)
         if self.states.keeps_finished:
             checkpoint.save(state)
@@ -219,8 +252,21 @@ class _Network:
             self.states.drop(self.state_key)
         return state
 
+    def _session_to_train(self: Any, fresh: keras.Model) -> Session:
+        design: Design = self._design
+        session = session_for(design.key, lambda: self._compiled(fresh, design.fast), to_train=True)
+        session.set_scaling(*self.scaling)
+        return session
+
     def _session(self: Any) -> Session:
-        return session_for(self.key_, lambda: self._compiled(self._fresh_model(), self.fast_))
+        design: Design = self._design
+        return session_for(design.key, lambda: self._compiled(self._fresh_model(), design.fast))
+
+    @property
+    def fast_(self: Any) -> bool:
+        """Whether the fit ran on whole-epoch graphs."""
+        fast: bool = self._design.fast
+        return fast
 
     @property
     def initialized_(self: Any) -> bool:
@@ -240,7 +286,7 @@ class _Network:
         return prediction
 
     def __getstate__(self: Any) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "model_"}
+        return {k: v for k, v in vars(self).items() if k not in ("model_", "watch")}
 
 
 class NetworkClassifier(_Network, KerasClassifier):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from runner.compute import Pace
 from runner.search.record import FitRecord
 
 # A fit that does not return to Python can't be stopped, only its worker process ended.
@@ -40,11 +41,14 @@ class Limits:
         No fit begins once more than so many have failed.
     timeout_s
         Seconds that one fit may take.
+    pace
+        Ends a search in one process when several would be done sooner.
     """
 
     stop_at: float | None = None
     max_failures: int | None = None
     timeout_s: float | None = None
+    pace: Pace | None = None
     _main_pid: int = field(default_factory=os.getpid, compare=False)
 
     def check(self, record: FitRecord) -> None:
@@ -54,11 +58,15 @@ class Limits:
         ------
         FitNotBegunError
             Naming the limit.
+        WorkersPayError
+            When the search is to go on in worker processes.
         """
         if self.is_over():
             raise FitNotBegunError("search.time_budget_s has passed")
         if self.max_failures is not None and len(record.failed()) > self.max_failures:
             raise FitNotBegunError("more fits failed than search.max_failures allows")
+        if self.pace is not None:
+            self.pace.fit_begins(record)
 
     def is_over(self) -> bool:
         """Whether the time for beginning fits has passed."""

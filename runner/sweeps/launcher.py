@@ -65,8 +65,8 @@ def jobs_at_once(config: DictConfig) -> int:
             "hydra.launcher.n_jobs", f"must be 'auto' or a positive number, got {asked!r}"
         )
     processes = compute.n_jobs if type(compute.n_jobs) is int and compute.n_jobs > 0 else 1
-    room = max(1, n_cores() // (processes * compute.threads))
-    return room if asked in ("auto", -1) else min(asked, room)
+    room: int = max(1, n_cores() // (processes * compute.threads))
+    return room if asked in ("auto", -1) else min(int(asked), room)
 
 
 class ParallelLauncher(Launcher):
@@ -180,6 +180,8 @@ class ParallelLauncher(Launcher):
         advance: Any,
     ) -> None:
         """Run jobs in the pool, noting each that ends in `done`."""
+        assert self.hydra_context is not None
+        assert self.task_function is not None
         run = partial(_run_in_worker, self.hydra_context, self.task_function)
         pool = self._workers(at_once)
         try:

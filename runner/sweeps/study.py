@@ -25,6 +25,7 @@ class StudySweeper(OptunaSweeper):
 
     def setup(self, **given: Any) -> None:
         super().setup(**given)
+        assert self.sweeper.launcher is not None
         config = given["config"]
         self.folder = Path(config.hydra.sweep.dir)
         if config.sweep.on_error == "stop":

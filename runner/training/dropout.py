@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from runner.seeds import derive_seed
@@ -73,10 +74,18 @@ class VariableDropout:
             rate.assign(value)
             scale.assign(_scale(value))
 
-    def set_seed(self, seed: int) -> None:
-        for index, state in enumerate(self._states):
+    def states_from(self, seed: int) -> np.ndarray:
+        """Counters and keys that the layers start from, shape (layers, 3)."""
+        states = np.zeros((len(self._states), 3), np.int64)
+        for index in range(len(states)):
             low, high = (derive_seed(seed, "dropout", index, half) for half in ("low", "high"))
-            state.assign([0, 0, low | high << 32])
+            states[index, 2] = low | high << 32
+        return states
+
+    def set_states(self, values: Any) -> None:
+        """Set what `states_from` gave, or a tensor of it."""
+        for index, state in enumerate(self._states):
+            state.assign(values[index])
 
 
 def _scale(rate: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
@@ -67,8 +68,8 @@ def train(
             _note_improvement(state, session, fit)
         if hooks.end_epoch(epoch, scores):
             break
-        if checkpoint is not None and checkpoint.is_due():
-            checkpoint.save(_with_weights(state, session))
+        if checkpoint is not None:
+            checkpoint.after_epoch(state, partial(_with_weights, state, session))
     hooks.end()
     return _with_weights(state, session)
 

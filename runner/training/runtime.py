@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -43,13 +44,43 @@ def start_tensorflow(threads: int) -> None:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed every generator that Keras draws from, and restore the caller's own afterwards."""
+    """Seed every generator that Keras draws from, and restore the caller's own afterwards.
+
+    TensorFlow's own random operations are seeded when the first of them is made, if one is; Keras
+    has none. Setting TensorFlow's seed makes it forget every graph that it has prepared to run, and
+    preparing that of an epoch takes longer than a small model's fit. (So a graph that draws
+    numbers, traced before and called again, goes on where it was.)
+    """
     import keras
+    import tensorflow as tf
+    from tensorflow.python.framework import random_seed
+
+    set_seed, get_seed = tf.random.set_seed, random_seed.get_seed
+
+    def seed_and_get(op_seed: int | None) -> Any:
+        random_seed.get_seed = get_seed
+        set_seed(seed)
+        if not tf.executing_eagerly():
+            # A graph took its seed over when it was begun.
+            tf.compat.v1.set_random_seed(seed)
+        return get_seed(op_seed)
 
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    keras.utils.set_random_seed(seed)
+    with _replaced(tf.random, "set_seed", lambda seed: None):
+        keras.utils.set_random_seed(seed)
     try:
-        yield
+        with _replaced(random_seed, "get_seed", seed_and_get):
+            yield
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
+
+
+@contextlib.contextmanager
+def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    original = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, original)

@@ -88,9 +88,17 @@ class Session(Predictor):
 
     def set_random_state(self, seed: int) -> None:
         """Set everything random inside the model."""
-        self._dropout.set_seed(seed)
+        self._set_random_values(*self._random_values(seed))
+
+    def _random_values(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """States of the dropout layers, and of the seed generators that are left to Keras."""
+        seeds = [[derive_seed(seed, "layer", i), 0] for i in range(len(self._random_states))]
+        return self._dropout.states_from(seed), np.array(seeds, np.int64).reshape(-1, 2)
+
+    def _set_random_values(self, dropout: Any, others: Any) -> None:
+        self._dropout.set_states(dropout)
         for index, state in enumerate(self._random_states):
-            state.assign([derive_seed(seed, "layer", index), 0])
+            state.assign(others[index])
 
     def run_epoch(
         self, data: tuple[Any, ...], order: np.ndarray, batch_size: int, seed: int
@@ -113,9 +121,13 @@ class Session(Predictor):
         dict
             Mean loss and metrics over the epoch.
         """
-        self.set_random_state(seed)
         graph = self._graph("epoch", data, self._trace_epoch)
-        results = graph(data, tf.constant(order, tf.int32), tf.constant(batch_size, tf.int32))
+        results = graph(
+            data,
+            tf.constant(order, tf.int32),
+            tf.constant(batch_size, tf.int32),
+            tuple(map(tf.constant, self._random_values(seed))),
+        )
         return {name: float(value) for name, value in results.items()}
 
     def why_untraceable(self, data: tuple[Any, ...]) -> str | None:
@@ -132,8 +144,9 @@ class Session(Predictor):
         x, *others = tf.nest.map_structure(lambda part: tf.convert_to_tensor(part[:1]), data)
         step.prepare((self.scaled(x), *others))
 
-        def epoch(data: Any, order: Any, batch_size: Any) -> Any:
+        def epoch(data: Any, order: Any, batch_size: Any, random_values: Any) -> Any:
             n_rows = tf.shape(order)[0]
+            self._set_random_values(*random_values)
             self.model.reset_metrics()
 
             def visit(start: Any, carried: Any) -> Any:
@@ -154,6 +167,7 @@ class Session(Predictor):
             tf.nest.map_structure(any_rows, data),
             tf.TensorSpec([None], tf.int32),
             tf.TensorSpec([], tf.int32),
+            (tf.TensorSpec([None, 3], tf.int64), tf.TensorSpec([None, 2], tf.int64)),
         ]
         graph = tf.function(
             epoch, input_signature=signature, autograph=False
@@ -195,6 +209,11 @@ class Session(Predictor):
 
 
 _sessions: OrderedDict[Hashable, Session] = OrderedDict()
+
+
+def has_session(key: Hashable) -> bool:
+    """Whether the process has a session of this architecture that can serve another fit."""
+    return key in _sessions and not _sessions[key].is_spent
 
 
 def session_for(key: Hashable, build: Callable[[], Session], to_train: bool = False) -> Session:

@@ -9,6 +9,7 @@ import tempfile
 import time
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -141,14 +142,32 @@ class StateStore:
 
 
 class Checkpoint:
-    """Stores a fit under way, from time to time."""
+    """Stores a fit under way from time to time, and where it is ended early.
 
-    def __init__(self, store: StateStore, key: str) -> None:
-        self._store, self._key = store, key
+    Parameters
+    ----------
+    watch
+        Called after each epoch but the first, which compiles; what it raises ends the fit.
+    """
+
+    def __init__(
+        self, store: StateStore, key: str, watch: Callable[[TrainingState], None] | None = None
+    ) -> None:
+        self._store, self._key, self._watch = store, key, watch
         self._stored_at = time.monotonic()
+        self._n_epochs = 0
 
-    def is_due(self) -> bool:
-        return time.monotonic() - self._stored_at >= self._store.every_s
+    def after_epoch(self, state: TrainingState, current: Callable[[], TrainingState]) -> None:
+        """Note the end of an epoch; `current` gives the state with its weights."""
+        self._n_epochs += 1
+        if self._watch is not None and self._n_epochs > 1:
+            try:
+                self._watch(state)
+            except BaseException:
+                self.save(current())
+                raise
+        if time.monotonic() - self._stored_at >= self._store.every_s:
+            self.save(current())
 
     def save(self, state: TrainingState) -> None:
         self._store.save(self._key, state)

@@ -78,6 +78,16 @@ def hidden_state(meta: dict[str, Any], what: str = "variable") -> keras.Model:
     return stack(meta, Hidden() if what == "variable" else Careless(what))
 
 
+def weights_of_tensorflow(meta: dict[str, Any], how: str = "eager") -> keras.Model:
+    """Initial weights that TensorFlow draws, not Keras."""
+    draw = {
+        "eager": lambda shape, dtype: tf.random.normal(shape, dtype=dtype),
+        "with a seed": lambda shape, dtype: tf.random.normal(shape, dtype=dtype, seed=3),
+        "in a graph": lambda shape, dtype: tf.function(lambda: tf.random.normal(shape))(),
+    }
+    return stack(meta, keras.layers.Dense(16, "relu", kernel_initializer=draw[how]))
+
+
 class Block(keras.layers.Layer):
     """Dropout out of the trainer's sight."""
 

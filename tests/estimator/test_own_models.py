@@ -17,12 +17,14 @@ X, Y = load_iris(return_X_y=True)
 X, Y = X[:144], Y[:144]
 
 
-def fit(factory: str, *, rows: Any = X, weights: Any = None, **sections: Any) -> ConfigClassifier:
+def fit(
+    factory: str, *, rows: Any = X, weights: Any = None, seed: int = 0, **sections: Any
+) -> ConfigClassifier:
     training = {"epochs": 3, "batch_size": 16, **sections.pop("training", {})}
     model = {"_target_": f"own_models.{factory}", **sections.pop("model", {})}
     config = {"model": model, "training": training, **sections}
     allow = ("own_models.*", "keras.callbacks.*")
-    return ConfigClassifier(config, allow=allow).fit(rows, Y, sample_weight=weights)
+    return ConfigClassifier(config, seed=seed, allow=allow).fit(rows, Y, sample_weight=weights)
 
 
 def check_equal(fast: ConfigClassifier, keras_fit: ConfigClassifier) -> None:
@@ -148,6 +150,30 @@ def test_state_out_of_sight_does_not_reach_the_next_fit(what: str) -> None:
     other = fit("hidden_state", model={"what": what}, optimizer={"learning_rate": 0.05})
     again = fit("hidden_state", model={"what": what})
     assert alone.history_ == again.history_ != other.history_
+
+
+@pytest.mark.parametrize("how", ["eager", "with a seed", "in a graph"])
+def test_weights_that_tensorflow_draws_follow_from_the_seed(how: str) -> None:
+    from runner.estimator import network
+
+    starts = []
+    for seed in (0, 1, 0):
+        network._designs = network.Designs()
+        fitted = fit("weights_of_tensorflow", seed=seed, model={"how": how})
+        starts.append(fitted.history_["loss"])
+    assert starts[0] == starts[2] != starts[1]
+
+
+def test_a_model_is_built_once_for_each_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    stack = own_models.stack
+    monkeypatch.setattr(own_models, "stack", lambda *given: built.append(1) or stack(*given))
+    rates = ({"learning_rate": rate} for rate in (0.01, 0.02, 0.01))
+    fits = [fit("two_dropouts", model={"first": 0.37}, optimizer=rate) for rate in rates]
+    assert len(built) == 1
+    assert fits[0].history_ == fits[2].history_ != fits[1].history_
+    assert fit("two_dropouts", seed=1, model={"first": 0.37}).history_ != fits[0].history_
+    assert len(built) == 2
 
 
 def test_rates_of_dropout_out_of_sight_are_not_shared() -> None:
