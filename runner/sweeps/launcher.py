@@ -36,6 +36,7 @@ from runner.interrupts import (
 )
 from runner.job import set_log_level
 from runner.results.run_directory import RunDirectory
+from runner.results.state import note_death
 from runner.sweeps.job import record_failure, say
 from runner.sweeps.progress import job_progress
 
@@ -168,6 +169,7 @@ class ParallelLauncher(Launcher):
             error = ExperimentError("its process died twice; out of memory?")
             logger.error("job %d failed: %s", number, error)
             record_failure(_directory(job), job.seed, job.hydra, error)
+            note_death(_directory(job))
             done[number] = JobReturn(status=JobStatus.COMPLETED, _return_value=math.nan)
             advance()
         self._drop_pool()
