@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 
 
@@ -35,18 +36,27 @@ def resident_mb(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
-def running_threads(pids: list[int]) -> int:
-    """Threads that run, or would if there were a core for them."""
-    count = 0
+def busy_threads(pids: list[int], seconds: float) -> int:
+    """Threads that had a share of the work done within so many seconds, a tenth of the busiest."""
+    before = _thread_times(pids)
+    time.sleep(seconds)
+    spent = [ticks - before.get(thread, 0) for thread, ticks in _thread_times(pids).items()]
+    return sum(ticks > max(spent) / 10 for ticks in spent)
+
+
+def _thread_times(pids: list[int]) -> dict[str, int]:
+    """Ticks of processor time of each thread."""
+    times = {}
     for pid in pids:
         with contextlib.suppress(OSError):
             for thread in Path("/proc", str(pid), "task").iterdir():
                 with contextlib.suppress(OSError):
-                    count += _stat(thread)[0] == "R"
-    return count
+                    fields = (thread / "stat").read_text().rpartition(")")[2].split()
+                    times[thread.name] = int(fields[11]) + int(fields[12])
+    return times
 
 
 def _stat(folder: Path) -> tuple[str, int]:
-    """State and parent of a process or thread."""
+    """State and parent of a process."""
     state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
     return state, int(parent)
