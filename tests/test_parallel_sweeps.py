@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -224,16 +225,17 @@ def test_optuna_proposes_the_same_to_either_launcher(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_networks_side_by_side_run_no_more_threads_than_cores(tmp_path: Path) -> None:
-    network = ("data=digits", "model=mlp", "training.epochs=400", "model.hidden_layer_one=128")
+    network = ("data=digits", "model=mlp", "training.epochs=2000", "model.hidden_layer_one=128")
     request = ("-m", *network, "search=none", f"seed=range({n_cores()})", PARALLEL)
     with started(tmp_path, *request) as process:
         wait_until(
             lambda: len(list(tmp_path.glob("outputs/sweeps/*/*/*/fits.jsonl"))) == n_cores(), "fits"
         )
-        time.sleep(4)  # models are built and traced
-        busy = busy_threads([process.pid, *descendants(process.pid)], seconds=3)
+        # In the first seconds models are still built and traced.
+        pids = [process.pid, *descendants(process.pid)]
+        busy = [busy_threads(pids, seconds=2) for _ in range(7)]
         assert process.poll() is None
-    assert busy == n_cores()
+    assert statistics.median(busy) == n_cores()
 
 
 @pytest.mark.slow
