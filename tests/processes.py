@@ -37,11 +37,11 @@ def resident_mb(pid: int) -> float:
 
 
 def busy_threads(pids: list[int], seconds: float) -> int:
-    """Threads that had a share of the work done within so many seconds, a tenth of the busiest."""
+    """Threads that had a share of the work done within so many seconds, a third of the busiest."""
     before = _thread_times(pids)
     time.sleep(seconds)
     spent = [ticks - before.get(thread, 0) for thread, ticks in _thread_times(pids).items()]
-    return sum(ticks > max(spent) / 10 for ticks in spent)
+    return sum(ticks > max(spent) / 3 for ticks in spent)
 
 
 def _thread_times(pids: list[int]) -> dict[str, int]:
