@@ -29,6 +29,7 @@ from runner.searching import (
     evaluate_baseline,
     log_failures,
     log_notes,
+    mean_fit_s,
     planned_fits,
     run_search,
     warn_of_damage,
@@ -119,13 +120,18 @@ def _run(
         baseline=baseline.evaluation if baseline else None,
         comparison=compare_judged(experiment, best, baseline) if baseline else None,
         trials=count_trials(search, experiment.n_splits, done_before),
-        timing=Timing(time.perf_counter() - started, search_s, best.refit_s),
+        timing=Timing(0.0, search_s, best.refit_s, mean_fit_s(evaluator, best_cv)),
     )
     _write_best_overrides(experiment, result, directory)
     save_estimator(best.estimator, directory.model)
     details = _details(experiment, best, baseline)
-    write_report(directory.report, result, trials, details)
-    return replace(result, timing=Timing(time.perf_counter() - started, search_s, best.refit_s))
+    write_report(directory.report, _timed(result, started), trials, details)
+    return _timed(result, started)
+
+
+def _timed(result: Result, started: float) -> Result:
+    assert result.timing is not None
+    return replace(result, timing=replace(result.timing, total_s=time.perf_counter() - started))
 
 
 def _say_what_is_not_deterministic(experiment: Experiment) -> None:

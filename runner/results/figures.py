@@ -59,7 +59,8 @@ def search_history(trials: pd.DataFrame, baseline: Evaluation | None) -> go.Figu
                 marker={"color": colour, "opacity": 0.75},
                 hovertemplate="%{y:.4f}<br>%{text}<extra></extra>",
             )
-    _add_failures(figure, numbered)
+    for status, symbol in (("pruned", "triangle-down"), ("failed", "x")):
+        _add_unscored(figure, numbered, status, symbol)
     completed = numbered[numbered["status"] == "completed"]
     figure.add_scatter(
         x=completed.index,
@@ -167,18 +168,18 @@ def curve_metrics(*curves: Curves | None) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _add_failures(figure: go.Figure, numbered: pd.DataFrame) -> None:
-    """Mark failed candidates at the foot of the plot: they have no score to be placed by."""
-    failed = numbered[numbered["status"] == "failed"]
-    if len(failed):
+def _add_unscored(figure: go.Figure, numbered: pd.DataFrame, status: str, symbol: str) -> None:
+    """Mark candidates at the foot of the plot that have no score to be placed by."""
+    rows = numbered[numbered["status"] == status]
+    if len(rows):
         lowest = numbered["mean_test_score"].min()
         figure.add_scatter(
-            x=failed.index,
-            y=[0.0 if np.isnan(lowest) else lowest] * len(failed),
-            name="failed",
+            x=rows.index,
+            y=[0.0 if np.isnan(lowest) else lowest] * len(rows),
+            name=status,
             mode="markers",
-            marker={"color": FAILED, "symbol": "x"},
-            hovertemplate="candidate %{x} failed<extra></extra>",
+            marker={"color": FAILED, "symbol": symbol},
+            hovertemplate=f"candidate %{{x}} {status}<extra></extra>",
         )
 
 
