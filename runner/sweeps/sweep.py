@@ -24,7 +24,7 @@ from runner.config.trust import check_hydra
 from runner.errors import RequestError
 from runner.interrupts import INTERRUPTED, exit_at_once
 from runner.results.atomic import write_text
-from runner.results.comparison.board import make_boards
+from runner.results.comparison.board import Board, make_boards
 from runner.results.comparison.board_tables import board_tables
 from runner.results.comparison.entry import read_entry
 from runner.results.comparison.find import find_jobs
@@ -78,7 +78,8 @@ class Sweep:
                 shown = shlex.quote(os.path.relpath(self.folder))
                 print(f"interrupted; go on with: python -m runner resume {shown}", file=sys.stderr)  # noqa: T201
                 exit_at_once(INTERRUPTED)
-            write_leaderboard(self.folder)
+            boards = write_leaderboard(self.folder)
+            _write_report(self.folder, boards, request)
             return _conclude(self.folder)
 
 
@@ -132,6 +133,18 @@ def read_request(folder: Path) -> SweepRequest:
     except (OSError, ValueError, TypeError):
         raise RequestError(str(folder), "is no folder of a sweep") from None
     return request
+
+
+def _write_report(folder: Path, boards: Sequence[Board], request: SweepRequest) -> None:
+    # Only now: it imports Plotly.
+    from runner.results.report.sweep import write_sweep_report
+
+    command = shlex.join(["python", "-m", "runner", *request.arguments])
+    try:
+        write_sweep_report(folder, boards, command)
+    except Exception as error:  # noqa: BLE001 - a page must not cost a sweep its answer
+        logger.warning("the sweep's report could not be written: %s", error)
+        logger.debug("", exc_info=True)
 
 
 def _for_study(request: CommandLine, composed: DictConfig) -> CommandLine:

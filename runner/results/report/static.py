@@ -1,0 +1,238 @@
+"""Plots as PNG and SVG: Plotly's figures drawn again by Matplotlib, which needs no browser.
+
+It knows what the figures here are made of (scatter, bars, heatmap) and what they say about axes.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "svg")
+_WIDTH_INCHES, _DOTS_PER_INCH, _PIXELS_PER_INCH = 6.4, 144, 100
+_STYLE = {
+    "axes.edgecolor": "#8b93a1",
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "font.size": 9,
+    "grid.color": "#e3e7ec",
+    "legend.frameon": False,
+    # Names come from configs and data, where $ is no mathematics.
+    "text.parse_math": False,
+    # Text stays text, and the same plot the same file.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "runner",
+}
+_DASHES = {"solid": "-", "dash": "--", "dot": ":"}
+_LONGEST_NAME = 80
+
+
+def write_plots(folder: Path, plots: Mapping[str, tuple[str, go.Figure]]) -> None:
+    """Write each plot as ``<name>.png`` and ``<name>.svg``, in place of what was there before.
+
+    Parameters
+    ----------
+    folder
+        Made when it isn't there.
+    plots
+        Title and figure of each plot, by name; names become file names.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    if not plots:
+        return
+    folder.mkdir()
+    taken: set[str] = set()
+    for name, (title, figure) in plots.items():
+        stem = _stem(name, taken)
+        for suffix, content in draw(title, figure).items():
+            (folder / f"{stem}.{suffix}").write_bytes(content)
+
+
+def draw(title: str, figure: go.Figure) -> dict[str, bytes]:
+    """Draw a figure on white; return the files' contents by format."""
+    # Only now: it takes a part of a second.
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        # A class may be named in a script that the font lacks: boxes, but a plot.
+        warnings.filterwarnings("ignore", "Glyph")
+        drawn = _drawn(title, figure)
+        FigureCanvasAgg(drawn)
+        contents = {suffix: _file(drawn, suffix) for suffix in FORMATS}
+    return contents
+
+
+def _drawn(title: str, figure: go.Figure) -> Figure:
+    from matplotlib.figure import Figure as NewFigure
+
+    layout = figure.layout
+    height = (layout.height or 320) / _PIXELS_PER_INCH
+    drawn = NewFigure((_WIDTH_INCHES, height), layout="constrained")
+    axes = drawn.subplots()
+    axes.set_axisbelow(True)
+    for axis, wanted in ((axes.xaxis, layout.xaxis), (axes.yaxis, layout.yaxis)):
+        if wanted.categoryarray:
+            axis.update_units([_plain(text) for text in wanted.categoryarray])
+    for trace in figure.data:
+        _DRAW[trace.type](axes, trace)
+    axes.set(xlabel=_plain(layout.xaxis.title.text), ylabel=_plain(layout.yaxis.title.text))
+    _dress(axes, layout)
+    named = [artist for artist in axes.get_legend_handles_labels()[1]]
+    # Above the plot, as on the page; the title above that.
+    axes.set_title(_plain(title), pad=22 if named else 8)
+    if named:
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 1), ncols=len(named), borderaxespad=0, fontsize=8
+        )
+    return drawn
+
+
+def _dress(axes: Axes, layout: Any) -> None:
+    for name, wanted in (("x", layout.xaxis), ("y", layout.yaxis)):
+        axis = getattr(axes, f"{name}axis")
+        if wanted.type == "log":
+            getattr(axes, f"set_{name}scale")("log")
+        if wanted.range is not None:
+            getattr(axes, f"set_{name}lim")(*wanted.range)
+        if wanted.autorange == "reversed":
+            axis.set_inverted(True)
+        if wanted.rangemode == "tozero":
+            getattr(axes, f"set_{name}lim")(0)
+        if wanted.tickformat == ".0%":
+            axis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        if wanted.showgrid is False:
+            axis.grid(False)
+        if wanted.visible is False:
+            axis.set_visible(False)
+            axes.spines["left" if name == "y" else "bottom"].set_visible(False)
+    labels = [text.get_text() for text in axes.get_xticklabels()]
+    if layout.xaxis.type == "category" and sum(map(len, labels)) > 70:
+        axes.tick_params("x", rotation=45)
+        for text in axes.get_xticklabels():
+            text.set(ha="right", rotation_mode="anchor")
+
+
+def _draw_scatter(axes: Axes, trace: Any) -> None:
+    x, y = _values(trace.x), _values(trace.y)
+    modes = (trace.mode or "lines").split("+")
+    name = None if trace.showlegend is False or not trace.name else _plain(trace.name)
+    if "lines" in modes:
+        line = trace.line
+        axes.plot(
+            x,
+            y,
+            _DASHES[line.dash or "solid"],
+            color=_colour(line.color),
+            drawstyle="steps-post" if line.shape == "hv" else "default",
+            linewidth=line.width or 1.8,
+            label=name,
+        )
+    if "markers" in modes:
+        colour = trace.marker.color or trace.line.color
+        axes.scatter(
+            x,
+            y,
+            s=22,
+            c=_colour(colour) if isinstance(colour, str) else [_colour(each) for each in colour],
+            marker="x" if trace.marker.symbol == "x" else "o",
+            alpha=trace.marker.opacity,
+            linewidths=1 if trace.marker.symbol == "x" else 0,
+            label=None if "lines" in modes else name,
+            zorder=3,
+        )
+    if "text" in modes:
+        for place, height, text in zip(x, y, trace.text, strict=True):
+            axes.annotate(
+                _plain(text),
+                (place, height),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                # Over lines it would be hard to read.
+                bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.7},
+            )
+
+
+def _draw_bars(axes: Axes, trace: Any) -> None:
+    axes.barh(_values(trace.y), _values(trace.x), color=_colour(trace.marker.color), height=0.7)
+
+
+def _draw_heatmap(axes: Axes, trace: Any) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    stops = [(stop, _colour(colour)) for stop, colour in trace.colorscale]
+    colours = LinearSegmentedColormap.from_list("", stops)
+    axes.imshow(np.asarray(trace.z), colours, vmin=trace.zmin, vmax=trace.zmax, aspect="auto")
+    for axis, names in ((axes.xaxis, trace.x), (axes.yaxis, trace.y)):
+        axis.set_ticks(range(len(names)), [_plain(name) for name in names])
+    if trace.texttemplate:
+        for row, texts in enumerate(trace.text):
+            for column, text in enumerate(texts):
+                axes.text(column, row, str(text), ha="center", va="center", fontsize=8)
+
+
+_DRAW: dict[str, Callable[[Any, Any], None]] = {
+    "scatter": _draw_scatter,
+    "bar": _draw_bars,
+    "heatmap": _draw_heatmap,
+}
+
+
+def _file(drawn: Figure, suffix: str) -> bytes:
+    stream = io.BytesIO()
+    metadata = {"Date": None} if suffix == "svg" else None
+    drawn.savefig(stream, format=suffix, dpi=_DOTS_PER_INCH, metadata=metadata)
+    # The layout is settled by the first of them.
+    drawn.set_layout_engine("none")
+    return stream.getvalue()
+
+
+def _values(values: Any) -> Any:
+    """Numbers as an array, categories as plain text."""
+    if any(isinstance(value, str) for value in values):
+        return [_plain(value) for value in values]
+    return np.asarray(values, dtype=float)
+
+
+def _plain(text: str | None) -> str:
+    """Undo Plotly's HTML; spell out what XML can't hold."""
+    lines = (text or "").replace("<br>", "\n")
+    return "".join(
+        c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in html.unescape(lines)
+    )
+
+
+def _colour(text: str) -> Any:
+    """Read ``rgba(59,130,246,0.9)``; Matplotlib knows the rest itself."""
+    if not text.startswith("rgba("):
+        return text
+    red, green, blue, alpha = (float(part) for part in text[5:-1].split(","))
+    return red / 255, green / 255, blue / 255, alpha
+
+
+def _stem(name: str, taken: set[str]) -> str:
+    """A file name of its own, of letters, digits, dots and dashes."""
+    safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:_LONGEST_NAME].strip(".-") or "plot"
+    stem, number = safe, 2
+    while stem.lower() in taken:
+        stem, number = f"{safe}-{number}", number + 1
+    taken.add(stem.lower())
+    return stem
