@@ -193,7 +193,7 @@ def _write_report(
 ) -> None:
     try:
         write_report(directory.path, result, trials, details)
-    except Exception as error:  # noqa: BLE001 - a page must not cost hours of search their result
+    except Exception as error:
         logger.warning("%s could not be written: %s", directory.report.name, error)
         logger.debug("", exc_info=True)
 

@@ -142,7 +142,7 @@ def _write_report(folder: Path, boards: Sequence[Board], request: SweepRequest) 
     command = shlex.join(["python", "-m", "runner", *request.arguments])
     try:
         write_sweep_report(folder, boards, command)
-    except Exception as error:  # noqa: BLE001 - a page must not cost a sweep its answer
+    except Exception as error:
         logger.warning("the sweep's report could not be written: %s", error)
         logger.debug("", exc_info=True)
 

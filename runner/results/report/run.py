@@ -14,15 +14,14 @@ from runner.results import verdict
 from runner.results.report import predictions, scores, search, training
 from runner.results.report.examples import worst_predictions
 from runner.results.report.figure import Array, is_missing
-from runner.results.report.importance import importances, n_best
 from runner.results.report.page import Cell, Page, Plot, Section, Table, make_page, write_page
 from runner.results.report.predictions import Fitted
+from runner.results.report.search_sections import search_sections
 from runner.results.schema import Result
 from runner.results.verdict import duration, parameter
 
-# Both keep the page under 6 MB with 1000 trials.
+# Keeps the page under 6 MB with 1000 trials.
 MOST_CELLS = 15_000
-MOST_SLICES = 12
 
 
 @dataclass(frozen=True)
@@ -75,14 +74,13 @@ def _sections(result: Result, trials: pd.DataFrame, details: ReportDetails) -> I
     yield _scores(result)
     yield _best_parameters(result)
     # By position: a column of its own could take a searched parameter's name.
-    yield from search_sections(
-        trials.set_index(np.arange(1, len(trials) + 1)), _history(trials, result)
-    )
+    numbered = trials.set_index(np.arange(1, len(trials) + 1))
+    yield from search_sections(numbered, result.baseline)
     yield _learning_curves(details)
     yield _test_rows(result, details)
     yield _worst(details)
     yield _trials(trials)
-    yield _time(result, trials)
+    yield _time(result, numbered)
     yield _environment(result)
     yield Section("Run it again", commands=details.commands)
 
@@ -137,47 +135,6 @@ def _best_parameters(result: Result) -> Section:
     ]
     header = ["parameter", "tuned", *(["baseline"] if before else [])]
     return Section("Best parameters", tables=[Table(header, rows)])
-
-
-def _history(trials: pd.DataFrame, result: Result) -> Plot | None:
-    if trials.empty:
-        return None
-    numbered = trials.set_index(np.arange(1, len(trials) + 1))
-    figure = search.search_history(numbered, result.baseline)
-    return Plot("search-history", "Candidates in order", figure)
-
-
-def search_sections(
-    trials: pd.DataFrame, history: Plot | None, unit: str = "candidate"
-) -> Iterator[Section]:
-    """What was tried, what mattered, and each parameter by itself."""
-    yield Section("Search", plots=[history] if history else [])
-    if trials.empty:
-        return
-    varied = list(search.varied_paths(trials))
-    shares = importances(trials, varied)
-    if shares:
-        varied = sorted(varied, key=lambda path: -shares.get(path, 0.0))
-        n = int((trials["status"] != "failed").sum())
-        note = (
-            f"PED-ANOVA (Watanabe, Bansal and Hutter, IJCAI 2023): how far the values of the best "
-            f"{n_best(n)} of {n} {unit}s are from those of all. Little data makes it rough."
-        )
-        figure = search.importance(shares)
-        parallel = search.parallel_coordinates(trials, varied)
-        yield Section(
-            "What mattered",
-            note,
-            plots=[
-                Plot("importance", "Importance of each parameter", figure),
-                Plot("parallel-coordinates", f"Every {unit}, a line", parallel, is_wide=True),
-            ],
-        )
-    slices = [
-        Plot(f"slice-{path}", path, search.parameter_slice(trials, path))
-        for path in varied[:MOST_SLICES]
-    ]
-    yield Section("Parameters", plots=slices)
 
 
 def _learning_curves(details: ReportDetails) -> Section:
@@ -247,8 +204,7 @@ def _time(result: Result, trials: pd.DataFrame) -> Section:
             ("all else", duration(max(0.0, spent.total_s - spent.search_s - spent.refit_s))),
         ]
     if len(trials) > 1 and trials["mean_test_score"].notna().any():
-        numbered = trials.set_index(np.arange(1, len(trials) + 1))
-        figure = search.score_by_time(numbered, "mean time of a fit, s")
+        figure = search.score_by_time(trials, "mean time of a fit, s")
         plots = [Plot("score-by-time", "Score against the time of a fit", figure)]
     note = counts and (
         f"{counts.n_candidates} candidates, {counts.n_fits} fits, {counts.n_failed} failed, "

@@ -94,7 +94,7 @@ def _drawn(title: str, figure: go.Figure) -> Figure:
         _DRAW[trace.type](axes, trace)
     axes.set(xlabel=_plain(layout.xaxis.title.text), ylabel=_plain(layout.yaxis.title.text))
     _dress(axes, layout)
-    named = [artist for artist in axes.get_legend_handles_labels()[1]]
+    named = list(axes.get_legend_handles_labels()[1])
     # Above the plot, as on the page; the title above that.
     axes.set_title(_plain(title), pad=22 if named else 8)
     if named:

@@ -19,7 +19,6 @@ from runner.results.comparison.leaderboard import JSON
 from runner.results.comparison.ranking import Row
 from runner.results.report import search
 from runner.results.report.importance import FEWEST
-from runner.results.report.pareto import pareto_plots, read_trade
 from runner.results.report.page import (
     REPORT,
     Cell,
@@ -30,7 +29,8 @@ from runner.results.report.page import (
     make_page,
     write_page,
 )
-from runner.results.report.run import search_sections
+from runner.results.report.pareto import pareto_plots, read_trade
+from runner.results.report.search_sections import parameters, search_sections
 from runner.results.verdict import duration, parameter
 
 
@@ -90,12 +90,12 @@ def _board_sections(board: Board, boards: Sequence[Board], folder: Path) -> Iter
     keys = _keys(board)
     yield Section(f"Leaderboard{suffix}", tables=[_leaderboard(board, keys, folder)])
     trials = as_trials(board, keys)
-    if len(trials) < FEWEST:
-        sections = [_choices(trials)]
-    else:
-        figure = search.search_history(trials, unit="job")
-        history = Plot("search-history", "Jobs in order", figure)
-        sections = list(search_sections(trials, history, unit="job"))
+    # Few jobs are a comparison rather than a search.
+    sections = (
+        [parameters(trials, search.varied_paths(trials))]
+        if len(trials) < FEWEST
+        else search_sections(trials, unit="job")
+    )
     for section in sections:
         plots = [
             Plot(f"{prefix}{plot.name}", plot.title, plot.figure, plot.note, plot.is_wide)
@@ -103,15 +103,6 @@ def _board_sections(board: Board, boards: Sequence[Board], folder: Path) -> Iter
         ]
         yield Section(f"{section.title}{suffix}", section.note, plots=plots)
     yield Section(f"Time{suffix}", plots=_time(trials, prefix))
-
-
-def _choices(trials: pd.DataFrame) -> Section:
-    """Scores by each swept choice."""
-    plots = [
-        Plot(f"slice-{path}", path, search.parameter_slice(trials, path))
-        for path in search.varied_paths(trials)
-    ]
-    return Section("Parameters", plots=plots)
 
 
 def _time(trials: pd.DataFrame, prefix: str) -> list[Plot]:
