@@ -22,11 +22,11 @@ from runner.results.report.figure import (
 _MOST_AXES = 8
 _MOST_TICKS = 12
 _FIFTHS = {
-    "last fifth": "rgba(139,147,161,0.18)",
-    "fourth": "rgba(139,147,161,0.3)",
-    "third": "rgba(124,143,180,0.4)",
-    "second": "rgba(59,130,246,0.45)",
     "best fifth": "rgba(37,99,235,0.95)",
+    "second": "rgba(59,130,246,0.45)",
+    "third": "rgba(124,143,180,0.4)",
+    "fourth": "rgba(139,147,161,0.3)",
+    "last": "rgba(139,147,161,0.18)",
 }
 
 
@@ -40,8 +40,10 @@ def parallel_coordinates(trials: pd.DataFrame, paths: Sequence[str]) -> go.Figur
     axes = [_Axis(path, list(scored[path])) for path in paths[:_MOST_AXES]]
     axes.append(_Axis("score", list(scored["mean_test_score"])))
     figure = new_figure(height=420)
-    for name, rows in zip(_FIFTHS, np.array_split(np.arange(len(scored))[::-1], 5), strict=True):
-        _add_lines(figure, axes, name, rows)
+    fifths = dict(zip(_FIFTHS, np.array_split(np.arange(len(scored)), 5), strict=True))
+    for name, rows in reversed(fifths.items()):
+        if len(rows):
+            _add_lines(figure, axes, name, rows)
     for axis in axes:
         ticks = axis.ticks()
         figure.add_scatter(

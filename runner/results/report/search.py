@@ -5,7 +5,7 @@ A table of trials is indexed here by what candidates are called: their number, o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -158,8 +158,10 @@ def _colours(rows: pd.DataFrame) -> str | list[str]:
     return colours[0] if len(set(colours)) == 1 else colours
 
 
-def varied_paths(trials: pd.DataFrame) -> Iterator[str]:
+def varied_paths(trials: pd.DataFrame) -> list[str]:
     """The parameters that took more than one value."""
-    for path in searched_paths(trials):
-        if len({label(value) for value in trials[path] if not is_missing(value)}) > 1:
-            yield path
+
+    def n_distinct(values: pd.Series) -> int:
+        return len({label(value) for value in values if not is_missing(value)})
+
+    return [path for path in searched_paths(trials) if n_distinct(trials[path]) > 1]

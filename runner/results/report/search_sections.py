@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -33,7 +32,7 @@ def search_sections(
         return
     figure = search.search_history(trials, baseline, unit)
     yield Section("Search", plots=[Plot("search-history", f"{unit.title()}s in order", figure)])
-    varied = list(search.varied_paths(trials))
+    varied = search.varied_paths(trials)
     shares = importances(trials, varied)
     if shares:
         varied = sorted(varied, key=lambda path: -shares.get(path, 0.0))
@@ -42,23 +41,19 @@ def search_sections(
             f"PED-ANOVA (Watanabe, Bansal and Hutter, IJCAI 2023): how far the values of the best "
             f"{n_best(n)} of {n} {unit}s are from those of all. Little data makes it rough."
         )
-        figure = search.importance(shares)
-        parallel = parallel_coordinates(trials, varied)
-        yield Section(
-            "What mattered",
-            note,
-            plots=[
-                Plot("importance", "Importance of each parameter", figure),
-                Plot("parallel-coordinates", f"Every {unit}, a line", parallel, is_wide=True),
-            ],
-        )
-    yield parameters(trials, varied)
+        bars = Plot("importance", "Importance of each parameter", search.importance(shares))
+        yield Section("What mattered", note, plots=[bars])
+    yield parameters(trials, varied, unit)
 
 
-def parameters(trials: pd.DataFrame, paths: Iterable[str]) -> Section:
-    """Scores against the values of each parameter by itself, the first few of them."""
+def parameters(trials: pd.DataFrame, paths: Sequence[str], unit: str = "candidate") -> Section:
+    """Scores against all parameters at once, and against each by itself, the first few of them."""
     plots = [
         Plot(f"slice-{path}", path, search.parameter_slice(trials, path))
-        for path in itertools.islice(paths, MOST_SLICES)
+        for path in paths[:MOST_SLICES]
     ]
+    if len(paths) > 1 and (trials["status"] != "failed").sum() > 2:
+        figure = parallel_coordinates(trials, paths)
+        title = f"Every {unit} a line"
+        plots.insert(0, Plot("parallel-coordinates", title, figure, is_wide=True))
     return Section("Parameters", plots=plots)

@@ -92,7 +92,7 @@ def _board_sections(board: Board, boards: Sequence[Board], folder: Path) -> Iter
     trials = as_trials(board, keys)
     # Few jobs are a comparison rather than a search.
     sections = (
-        [parameters(trials, search.varied_paths(trials))]
+        [parameters(trials, search.varied_paths(trials), unit="job")]
         if len(trials) < FEWEST
         else search_sections(trials, unit="job")
     )
