@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from runner.results.comparison.board import Board, make_boards, path_from
 from runner.results.comparison.board_tables import board_tables, cv_cell, lead_sentence, test_cell
 from runner.results.comparison.entry import Entry
 from runner.results.comparison.keys import differing_names, differing_overrides, value_of
-from runner.results.comparison.leaderboard import JSON
 from runner.results.comparison.ranking import Row
 from runner.results.report import search
 from runner.results.report.importance import FEWEST
@@ -29,7 +27,7 @@ from runner.results.report.page import (
     make_page,
     write_page,
 )
-from runner.results.report.pareto import pareto_plots, read_trade
+from runner.results.report.pareto import pareto_plots
 from runner.results.report.search_sections import parameters, search_sections
 from runner.results.verdict import duration, parameter
 
@@ -40,7 +38,7 @@ def write_sweep_report(folder: Path, boards: Sequence[Board], command: str) -> N
     Parameters
     ----------
     folder
-        The sweep's; its ``sweep.json`` may tell several objectives of its jobs.
+        The sweep's, with the leaderboard that was written before.
     boards
         Its leaderboards, a row for each job.
     command
@@ -65,7 +63,7 @@ def sweep_page(folder: Path, boards: Sequence[Board], command: str) -> Page:
         sections=[
             *(section for board in boards for section in _board_sections(board, boards, folder)),
             _means_over_seeds(entries),
-            _pareto_front(folder),
+            Section("Pareto front", plots=list(pareto_plots(folder))),
             Section("Run it again", commands=[("The whole sweep:", command)]),
         ],
     )
@@ -186,15 +184,6 @@ def _means_over_seeds(entries: Sequence[Entry]) -> Section:
         tables.append(Table(["rank", *table.header[1:]], rows, is_sortable=True))
         notes.append(f"{table.title}. {' '.join(table.notes)}")
     return Section("Means over seeds", " ".join(notes), tables)
-
-
-def _pareto_front(folder: Path) -> Section:
-    try:
-        record = json.loads((folder / JSON).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        record = {}
-    trade = read_trade(record) if isinstance(record, dict) else None
-    return Section("Pareto front", plots=list(pareto_plots(trade)) if trade else [])
 
 
 def _about(board: Board) -> str:

@@ -1,4 +1,4 @@
-"""Reads a page as its readers do, or the specifications of its plots."""
+"""Pages to read, and reading them as people do or as their plots are specified."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -66,3 +67,13 @@ def evil_page(run) -> Page:
         commands=[(EVIL, EVIL)],
     )
     return run_page(result, trials, details)
+
+
+def add_objectives(folder: Path, columns: dict[str, list], names: list[str]) -> None:
+    """Add objectives to a leaderboard, as a sweep that has several writes them."""
+    table = pd.read_csv(folder / "leaderboard.csv").sort_values("path")
+    table.assign(**columns).to_csv(folder / "leaderboard.csv", index=False)
+    record = json.loads((folder / "sweep.json").read_text())
+    record["objectives"] = [{"name": name, "direction": "maximize"} for name in names]
+    record["objectives"][-1]["direction"] = "minimize"
+    (folder / "sweep.json").write_text(json.dumps(record))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reading import evil_page
+from reading import add_objectives, evil_page
 
 from runner.results.comparison.leaderboard import write_leaderboard
 from runner.results.report.page import render
@@ -84,10 +83,8 @@ def sweep(digits_run, tmp_path) -> str:
         result = replace(digits_run.result, best=best, overrides=[f"model.depth={10 - number}"])
         RunDirectory(folder / str(number)).write_result(result)
     boards = write_leaderboard(folder)
-    record = json.loads((folder / "sweep.json").read_text())
-    for number, job in enumerate(record["jobs"]):
-        job["objectives"] = {"accuracy": 0.9 - number / 10, "speed": number}
-    (folder / "sweep.json").write_text(json.dumps(record))
+    columns = {"accuracy": [0.9, 0.8, 0.7], "speed": [1, 2, 3], "pareto": True}
+    add_objectives(folder, columns, ["accuracy", "speed"])
     return render(sweep_page(folder, boards, "runner -m model.depth=8,9,10"))
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reading import EVIL, specs_of, text_of, titles_of
+from reading import EVIL, add_objectives, specs_of, text_of, titles_of
 
 from runner.results.comparison.leaderboard import write_leaderboard
 from runner.results.report.page import render
-from runner.results.report.pareto import read_trade
 from runner.results.report.sweep import sweep_page, write_sweep_report
 from runner.results.run_directory import RunDirectory
 from runner.results.schema import Timing
@@ -122,35 +121,26 @@ def test_pareto_front_is_drawn_where_jobs_have_several_objectives(write_job, tmp
     for number in range(4):
         write_job(number, 0.8, [f"model={number}"])
     boards = write_leaderboard(tmp_path)
-    record = json.loads((tmp_path / "sweep.json").read_text())
-    values = [(0.9, 3.0), (0.8, 1.0), (0.7, 2.0), (0.95, None)]
-    for job, (score, seconds) in zip(record["jobs"], values, strict=True):
-        job["objectives"] = {"accuracy": score, "fit_s": seconds}
-    record["directions"] = {"accuracy": "maximize", "fit_s": "minimize"}
-    (tmp_path / "sweep.json").write_text(json.dumps(record))
+    columns = {"accuracy": [0.9, 0.8, 0.7, 0.95], "fit_s": [3.0, 1.0, 2.0, None]}
+    columns["pareto"] = [True, True, False, False]
+    add_objectives(tmp_path, columns, ["accuracy", "fit_s"])
     page = sweep_page(tmp_path, boards, "runner")
     (section,) = [section for section in page.sections if section.title == "Pareto front"]
     (plot,) = section.plots
-    front = next(trace for trace in plot.figure.data if trace.name == "Pareto front")
+    beaten, front = plot.figure.data
+    assert list(beaten.text) == ["job 2"]
     assert list(front.text) == ["job 1", "job 0"]
     assert (list(front.x), list(front.y)) == ([0.8, 0.9], [1.0, 3.0])
-    assert plot.figure.layout.yaxis.title.text == "fit_s (smaller is better)"
+    assert plot.figure.layout.yaxis.title.text == "fit_s (minimize)"
 
 
 @pytest.mark.parametrize(
-    "record",
-    [
-        {},
-        {"jobs": None},
-        {"jobs": [3, {"objectives": [1, 2]}]},
-        {"jobs": [{"objectives": {"a": 1}}]},
-    ],
-    ids=["empty", "no jobs", "lists", "one objective"],
+    "objectives",
+    [None, [], 3, [{"name": "accuracy", "direction": "maximize"}], [{"name": "a"}, {"name": "b"}]],
+    ids=["none", "empty", "number", "one", "no directions"],
 )
-def test_a_record_without_several_objectives_has_no_front(record):
-    assert read_trade(record) is None
-
-
-def test_equal_jobs_are_all_on_the_front():
-    jobs = [{"number": n, "objectives": {"a": 1, "b": 2}} for n in range(2)]
-    assert read_trade({"jobs": jobs}).on_front.tolist() == [True, True]
+def test_a_sweep_without_several_objectives_has_no_front(write_job, tmp_path, objectives):
+    write_job(0, 0.8, ["model=a"])
+    boards = write_leaderboard(tmp_path)
+    (tmp_path / "sweep.json").write_text(json.dumps({"objectives": objectives}))
+    assert "Pareto front" not in titles_of(sweep_page(tmp_path, boards, "runner"))
