@@ -126,7 +126,8 @@ def _run(
     )
     _write_best_overrides(experiment, result, directory)
     save_estimator(best.estimator, directory.model)
-    _write_report(directory, result, trials, _details(experiment, directory, best, baseline))
+    details = _details(experiment, directory, best, baseline)
+    _write_report(directory, result, trials, details, experiment.config.plots)
     return replace(result, timing=Timing(time.perf_counter() - started, search_s, refit_s))
 
 
@@ -189,10 +190,14 @@ def _write_best_overrides(experiment: Experiment, result: Result, directory: Run
 
 
 def _write_report(
-    directory: RunDirectory, result: Result, trials: pd.DataFrame, details: ReportDetails
+    directory: RunDirectory,
+    result: Result,
+    trials: pd.DataFrame,
+    details: ReportDetails,
+    with_plots: bool,
 ) -> None:
     try:
-        write_report(directory.path, result, trials, details)
+        write_report(directory.path, result, trials, details, with_plots)
     except Exception as error:
         logger.warning("%s could not be written: %s", directory.report.name, error)
         logger.debug("", exc_info=True)

@@ -120,7 +120,7 @@ def _recorded(directory: RunDirectory) -> list[str]:
 def _allowed(changes: Sequence[str]) -> list[str]:
     for text in changes:
         key = parse_override(text).key_or_group
-        allowed = (*_BUDGETS, *_LIMITS, "compute.n_jobs", "log_level")
+        allowed = (*_BUDGETS, *_LIMITS, "compute.n_jobs", "log_level", "plots")
         if key not in allowed:
             raise RequestError(key, f"can't change on resuming; only {', '.join(allowed)} can")
     return list(changes)

@@ -68,9 +68,10 @@ def _facts(
 ) -> list[tuple[str, str]]:
     """What is known of a row's prediction, by name."""
     true, predicted = _text(y_true[row]), _text(np.ravel(fitted.y_pred)[row])
+    known = [("row", str(row)), ("true", true), ("predicted", predicted)]
     if classes is not None and fitted.probabilities is not None:
-        predicted += f" ({fitted.probabilities[row].max():.1%} sure)"
-    return [("row", str(row)), ("true", true), ("predicted", predicted)]
+        known.append(("probability", f"{fitted.probabilities[row].max():.1%}"))
+    return known
 
 
 def _table(X: Array | pd.DataFrame, rows: list[int], facts: list[list[tuple[str, str]]]) -> Table:

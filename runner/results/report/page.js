@@ -7,7 +7,8 @@ const isDrawn = specs.map(() => false);
 // Plotly doesn't know the page's theme: its colours are read from the page's own variables.
 const color = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 function themed(layout) {
-  const axis = own => ({...own, gridcolor: color("--line"), linecolor: color("--line")});
+  const axis = own => ({...own, title: {...own.title, font: {size: 13}}, tickfont: {size: 12},
+    gridcolor: color("--line"), linecolor: color("--line")});
   return {...layout, xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis),
     font: {color: color("--text"), size: 13, family: "system-ui, sans-serif"},
     modebar: {bgcolor: "rgba(0,0,0,0)", color: color("--faint"), activecolor: color("--accent")},
@@ -33,6 +34,17 @@ function drawRest() {
 }
 const redraw = () => specs.forEach((_, i) => draw(i));
 
+// Paper is narrower than the window that plots were drawn for: there they are scaled.
+function fitPaper(isPaper) {
+  redraw();
+  for (const svg of document.querySelectorAll(".main-svg")) {
+    const {width, height} = svg.parentNode.style;
+    if (isPaper) svg.setAttribute("viewBox", `0 0 ${parseFloat(width)} ${parseFloat(height)}`);
+    else svg.removeAttribute("viewBox");
+    svg.parentNode.style.aspectRatio = `${parseFloat(width)} / ${parseFloat(height)}`;
+  }
+}
+
 async function start() {
   const packed = Uint8Array.from(atob(parsed("plotly")), c => c.charCodeAt(0));
   const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -40,7 +52,7 @@ async function start() {
   script.textContent = await new Response(unpacked).text();
   document.head.append(script);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  matchMedia("print").addEventListener("change", redraw);
+  matchMedia("print").addEventListener("change", event => fitPaper(event.matches));
   drawRest();
 }
 if (specs.length) start();

@@ -98,8 +98,8 @@ def make_page(
     return Page(title, subtitle, verdict, note, shown)
 
 
-def write_page(folder: Path, page: Page) -> None:
-    """Write ``report.html`` and ``plots/``, each file atomically.
+def write_page(folder: Path, page: Page, with_plots: bool = True) -> None:
+    """Write ``report.html``, and its plots as files to ``plots/``.
 
     Raises
     ------
@@ -107,7 +107,8 @@ def write_page(folder: Path, page: Page) -> None:
         When the folder can't be written.
     """
     write_text(folder / REPORT, render(page))
-    write_plots(folder / PLOTS, {plot.name: (plot.title, plot.figure) for plot in page.plots})
+    plots = {plot.name: (plot.title, plot.figure) for plot in page.plots} if with_plots else {}
+    write_plots(folder / PLOTS, plots)
 
 
 def render(page: Page) -> str:

@@ -52,12 +52,12 @@ def parallel_coordinates(trials: pd.DataFrame, paths: Sequence[str]) -> go.Figur
             text=list(ticks),
             mode="lines+text",
             line={"color": BASELINE, "width": 1},
-            textposition="middle right",
+            textposition=axis.text_positions(),
             hoverinfo="skip",
             showlegend=False,
         )
     figure.update_xaxes(type="category", showgrid=False, range=[-0.15, len(axes) - 0.4])
-    return figure.update_yaxes(visible=False, range=[-0.06, 1.06])
+    return figure.update_yaxes(visible=False, range=[-0.1, 1.1])
 
 
 class _Axis:
@@ -94,6 +94,10 @@ class _Axis:
         last = max(1, len(self._labels) - 1)
         shown = np.unique(np.linspace(0, len(self._labels) - 1, _MOST_TICKS).astype(int))
         return {self._labels[place]: place / last for place in shown}
+
+    def text_positions(self) -> list[str] | str:
+        """Where ticks are written: beyond the ends, where no line crosses them, if that will do."""
+        return ["bottom center", "top center"] if self._is_numeric else "middle right"
 
     def _scaled(self, value: float) -> float:
         return float(np.log(value)) if self._is_log else float(value)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from runner.results import verdict
-from runner.results.report import predictions, scores, search, training
+from runner.results.report import predictions, scores, training
 from runner.results.report.examples import worst_predictions
 from runner.results.report.figure import Array, is_missing
 from runner.results.report.page import Cell, Page, Plot, Section, Table, make_page, write_page
@@ -42,7 +42,11 @@ class ReportDetails:
 
 
 def write_report(
-    folder: Path, result: Result, trials: pd.DataFrame, details: ReportDetails | None = None
+    folder: Path,
+    result: Result,
+    trials: pd.DataFrame,
+    details: ReportDetails | None = None,
+    with_plots: bool = True,
 ) -> None:
     """Write ``report.html``, which needs nothing but itself, and ``plots/``.
 
@@ -50,13 +54,15 @@ def write_report(
     ----------
     trials
         As :func:`runner.results.trials.trials_table` makes it; may be empty.
+    with_plots
+        Whether plots are written as files too.
 
     Raises
     ------
     OSError
         When the folder can't be written.
     """
-    write_page(folder, run_page(result, trials, details or ReportDetails()))
+    write_page(folder, run_page(result, trials, details or ReportDetails()), with_plots)
 
 
 def run_page(result: Result, trials: pd.DataFrame, details: ReportDetails) -> Page:
@@ -74,13 +80,12 @@ def _sections(result: Result, trials: pd.DataFrame, details: ReportDetails) -> I
     yield _scores(result)
     yield _best_parameters(result)
     # By position: a column of its own could take a searched parameter's name.
-    numbered = trials.set_index(np.arange(1, len(trials) + 1))
-    yield from search_sections(numbered, result.baseline)
+    yield from search_sections(trials.set_index(np.arange(1, len(trials) + 1)), result.baseline)
     yield _learning_curves(details)
     yield _test_rows(result, details)
     yield _worst(details)
     yield _trials(trials)
-    yield _time(result, numbered)
+    yield _time(result)
     yield _environment(result)
     yield Section("Run it again", commands=details.commands)
 
@@ -193,8 +198,8 @@ def _text(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else parameter(value)
 
 
-def _time(result: Result, trials: pd.DataFrame) -> Section:
-    facts, plots, counts = [], [], result.trials
+def _time(result: Result) -> Section:
+    facts, counts = [], result.trials
     if result.timing is not None:
         spent = result.timing
         facts = [
@@ -203,14 +208,11 @@ def _time(result: Result, trials: pd.DataFrame) -> Section:
             ("refit", duration(spent.refit_s)),
             ("all else", duration(max(0.0, spent.total_s - spent.search_s - spent.refit_s))),
         ]
-    if len(trials) > 1 and trials["mean_test_score"].notna().any():
-        figure = search.score_by_time(trials, "mean time of a fit, s")
-        plots = [Plot("score-by-time", "Score against the time of a fit", figure)]
     note = counts and (
         f"{counts.n_candidates} candidates, {counts.n_fits} fits, {counts.n_failed} failed, "
         f"{counts.n_restored} taken from an earlier start."
     )
-    return Section("Time", note=note or "", facts=facts, plots=plots)
+    return Section("Time", note=note or "", facts=facts)
 
 
 def _environment(result: Result) -> Section:

@@ -69,20 +69,20 @@ def search_history(
     return figure
 
 
-def score_by_time(trials: pd.DataFrame, x_title: str, unit: str = "candidate") -> go.Figure:
-    """Score against the seconds that it took."""
-    rows = trials[trials["mean_test_score"].notna() & trials["mean_fit_time"].notna()]
-    figure = new_figure(x_title, "mean CV score")
+def score_by_time(trials: pd.DataFrame, seconds: pd.Series) -> go.Figure:
+    """Score of each job against the `seconds` that it took."""
+    rows = trials[trials["mean_test_score"].notna() & seconds.notna()]
+    figure = new_figure("duration, s", "mean CV score")
     figure.add_scatter(
-        x=rows["mean_fit_time"],
+        x=seconds[rows.index],
         y=rows["mean_test_score"],
-        text=[f"{unit} {number}" for number in rows.index],
+        text=[f"job {number}" for number in rows.index],
         mode="markers",
         marker={"color": _colours(rows), "opacity": 0.75},
         hovertemplate="%{text}: %{y:.4f} in %{x:.3g} s<extra></extra>",
         showlegend=False,
     )
-    return _fit_axis(figure, list(rows["mean_fit_time"]))
+    return _fit_axis(figure, list(seconds[rows.index]))
 
 
 def parameter_slice(trials: pd.DataFrame, path: str) -> go.Figure:
@@ -116,7 +116,7 @@ def importance(shares: Mapping[str, float]) -> go.Figure:
         hovertemplate="%{y}: %{x:.1%}<extra></extra>",
         showlegend=False,
     )
-    figure.update_xaxes(tickformat=".0%", rangemode="tozero")
+    figure.update_xaxes(tickformat=".0%", rangemode="tozero", nticks=6)
     return figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
 
 

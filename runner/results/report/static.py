@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = ("png", "svg")
 _WIDTH_INCHES, _DOTS_PER_INCH, _PIXELS_PER_INCH = 6.4, 144, 100
 _STYLE = {
     "axes.edgecolor": "#8b93a1",
@@ -40,7 +39,16 @@ _STYLE = {
     "svg.hashsalt": "runner",
 }
 _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
+_TEXT_SIDES: dict[str, dict[str, Any]] = {
+    "middle right": {"xytext": (4, 0), "va": "center"},
+    "top center": {"xytext": (0, 3), "ha": "center", "va": "bottom"},
+    "bottom center": {"xytext": (0, -3), "ha": "center", "va": "top"},
+}
 _LONGEST_NAME = 80
+_MOST_LETTERS = 90  # of level labels below an axis
+
+Places = dict[str, int] | None
+"""Of an axis: where its categories stand."""
 
 
 def write_plots(folder: Path, plots: Mapping[str, tuple[str, go.Figure]]) -> None:
@@ -69,14 +77,18 @@ def draw(title: str, figure: go.Figure) -> dict[str, bytes]:
     # Only now: it takes a part of a second.
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
+    png, svg = io.BytesIO(), io.BytesIO()
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         # A class may be named in a script that the font lacks: boxes, but a plot.
         warnings.filterwarnings("ignore", "Glyph")
         drawn = _drawn(title, figure)
-        FigureCanvasAgg(drawn)
-        contents = {suffix: _file(drawn, suffix) for suffix in FORMATS}
-    return contents
+        # Straight to the canvas: `savefig` draws everything once more, to see how large it is.
+        FigureCanvasAgg(drawn).print_png(png)
+        drawn.set_layout_engine("none")
+        FigureCanvasSVG(drawn).print_svg(svg, metadata={"Date": None})
+    return {"png": png.getvalue(), "svg": svg.getvalue()}
 
 
 def _drawn(title: str, figure: go.Figure) -> Figure:
@@ -84,31 +96,60 @@ def _drawn(title: str, figure: go.Figure) -> Figure:
 
     layout = figure.layout
     height = (layout.height or 320) / _PIXELS_PER_INCH
-    drawn = NewFigure((_WIDTH_INCHES, height), layout="constrained")
+    drawn = NewFigure((_WIDTH_INCHES, height), _DOTS_PER_INCH, layout="constrained")
     axes = drawn.subplots()
     axes.set_axisbelow(True)
-    for axis, wanted in ((axes.xaxis, layout.xaxis), (axes.yaxis, layout.yaxis)):
-        if wanted.categoryarray:
-            axis.update_units([_plain(text) for text in wanted.categoryarray])
+    places = [_places(figure, name) for name in ("x", "y")]
     for trace in figure.data:
-        _DRAW[trace.type](axes, trace)
+        _DRAW[trace.type](axes, trace, *places)
+    for axis, categories in zip((axes.xaxis, axes.yaxis), places, strict=True):
+        if categories is not None:
+            axis.set_ticks(range(len(categories)), [_plain(name) for name in categories])
     axes.set(xlabel=_plain(layout.xaxis.title.text), ylabel=_plain(layout.yaxis.title.text))
     _dress(axes, layout)
-    named = list(axes.get_legend_handles_labels()[1])
     # Above the plot, as on the page; the title above that.
-    axes.set_title(_plain(title), pad=22 if named else 8)
-    if named:
-        axes.legend(
-            loc="lower left", bbox_to_anchor=(0, 1), ncols=len(named), borderaxespad=0, fontsize=8
-        )
+    axes.set_title(_plain(title), pad=22 if _add_legend(axes, figure) else 8)
     return drawn
 
 
+def _add_legend(axes: Axes, figure: go.Figure) -> bool:
+    """Name the traces that have names, in Plotly's order; say whether there are any."""
+    handles, names = axes.get_legend_handles_labels()
+    ranks = {_plain(trace.name): trace.legendrank or 0 for trace in figure.data}
+    shown = sorted(zip(handles, names, strict=True), key=lambda each: ranks[each[1]])
+    if shown:
+        axes.legend(
+            *zip(*shown, strict=True),
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=len(shown),
+            borderaxespad=0,
+            fontsize=8,
+        )
+    return bool(shown)
+
+
+def _places(figure: go.Figure, name: str) -> dict[str, int] | None:
+    """Where an axis's categories stand on it, in the order in which they come; None for numbers."""
+    axis = figure.layout[f"{name}axis"]
+    if axis.type != "category":
+        return None
+    given = (value for trace in figure.data for value in trace[name])
+    names = dict.fromkeys([*(axis.categoryarray or ()), *given])
+    return {name: place for place, name in enumerate(names)}
+
+
 def _dress(axes: Axes, layout: Any) -> None:
+    from matplotlib.ticker import MultipleLocator
+
     for name, wanted in (("x", layout.xaxis), ("y", layout.yaxis)):
         axis = getattr(axes, f"{name}axis")
         if wanted.type == "log":
             getattr(axes, f"set_{name}scale")("log")
+            axis.set_major_formatter(lambda value, _: f"{value:g}")
+            axis.set_minor_formatter(lambda value, _: "")
+        elif wanted.dtick == 1:
+            axis.set_major_locator(MultipleLocator(1))
         if wanted.range is not None:
             getattr(axes, f"set_{name}lim")(*wanted.range)
         if wanted.autorange == "reversed":
@@ -122,15 +163,15 @@ def _dress(axes: Axes, layout: Any) -> None:
         if wanted.visible is False:
             axis.set_visible(False)
             axes.spines["left" if name == "y" else "bottom"].set_visible(False)
-    labels = [text.get_text() for text in axes.get_xticklabels()]
-    if layout.xaxis.type == "category" and sum(map(len, labels)) > 70:
+    labels = [max(text.get_text().split("\n"), key=len) for text in axes.get_xticklabels()]
+    if layout.xaxis.type == "category" and sum(map(len, labels)) > _MOST_LETTERS:
         axes.tick_params("x", rotation=45)
         for text in axes.get_xticklabels():
             text.set(ha="right", rotation_mode="anchor")
 
 
-def _draw_scatter(axes: Axes, trace: Any) -> None:
-    x, y = _values(trace.x), _values(trace.y)
+def _draw_scatter(axes: Axes, trace: Any, *places: Places) -> None:
+    x, y = (_values(*each) for each in zip((trace.x, trace.y), places, strict=True))
     modes = (trace.mode or "lines").split("+")
     name = None if trace.showlegend is False or not trace.name else _plain(trace.name)
     if "lines" in modes:
@@ -158,57 +199,42 @@ def _draw_scatter(axes: Axes, trace: Any) -> None:
             zorder=3,
         )
     if "text" in modes:
-        for place, height, text in zip(x, y, trace.text, strict=True):
+        sides = trace.textposition
+        sides = [sides] * len(x) if isinstance(sides, str) else sides
+        for place, height, text, side in zip(x, y, trace.text, sides, strict=True):
+            looks = _TEXT_SIDES[side]
             axes.annotate(
-                _plain(text),
-                (place, height),
-                (4, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8,
-                # Over lines it would be hard to read.
-                bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.7},
+                _plain(text), (place, height), textcoords="offset points", fontsize=8, **looks
             )
 
 
-def _draw_bars(axes: Axes, trace: Any) -> None:
-    axes.barh(_values(trace.y), _values(trace.x), color=_colour(trace.marker.color), height=0.7)
+def _draw_bars(axes: Axes, trace: Any, *places: Places) -> None:
+    lengths, at = (_values(*each) for each in zip((trace.x, trace.y), places, strict=True))
+    axes.barh(at, lengths, color=_colour(trace.marker.color), height=0.7)
 
 
-def _draw_heatmap(axes: Axes, trace: Any) -> None:
+def _draw_heatmap(axes: Axes, trace: Any, *places: Places) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
     stops = [(stop, _colour(colour)) for stop, colour in trace.colorscale]
     colours = LinearSegmentedColormap.from_list("", stops)
     axes.imshow(np.asarray(trace.z), colours, vmin=trace.zmin, vmax=trace.zmax, aspect="auto")
-    for axis, names in ((axes.xaxis, trace.x), (axes.yaxis, trace.y)):
-        axis.set_ticks(range(len(names)), [_plain(name) for name in names])
     if trace.texttemplate:
         for row, texts in enumerate(trace.text):
             for column, text in enumerate(texts):
                 axes.text(column, row, str(text), ha="center", va="center", fontsize=8)
 
 
-_DRAW: dict[str, Callable[[Any, Any], None]] = {
+_DRAW: dict[str, Callable[..., None]] = {
     "scatter": _draw_scatter,
     "bar": _draw_bars,
     "heatmap": _draw_heatmap,
 }
 
 
-def _file(drawn: Figure, suffix: str) -> bytes:
-    stream = io.BytesIO()
-    metadata = {"Date": None} if suffix == "svg" else None
-    drawn.savefig(stream, format=suffix, dpi=_DOTS_PER_INCH, metadata=metadata)
-    # The layout is settled by the first of them.
-    drawn.set_layout_engine("none")
-    return stream.getvalue()
-
-
-def _values(values: Any) -> Any:
-    """Numbers as an array, categories as plain text."""
-    if any(isinstance(value, str) for value in values):
-        return [_plain(value) for value in values]
+def _values(values: Any, places: Places) -> np.ndarray:
+    if places is not None:
+        values = [places[value] for value in values]
     return np.asarray(values, dtype=float)
 
 

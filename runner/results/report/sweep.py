@@ -100,14 +100,11 @@ def _board_sections(board: Board, boards: Sequence[Board], folder: Path) -> Iter
             for plot in section.plots
         ]
         yield Section(f"{section.title}{suffix}", section.note, plots=plots)
-    yield Section(f"Time{suffix}", plots=_time(trials, prefix))
-
-
-def _time(trials: pd.DataFrame, prefix: str) -> list[Plot]:
-    if trials["mean_test_score"].notna().sum() < 2:
-        return []
-    figure = search.score_by_time(trials, "duration, s", unit="job")
-    return [Plot(f"{prefix}score-by-time", "Score against duration", figure)]
+    if trials["mean_test_score"].notna().sum() > 1:
+        seconds = {row.first.number: row.total_s for row in board.group.rows}
+        figure = search.score_by_time(trials, pd.Series(seconds, dtype=float))
+        plots = [Plot(f"{prefix}score-by-time", "Score against duration", figure)]
+        yield Section(f"Time{suffix}", plots=plots)
 
 
 def as_trials(board: Board, keys: Sequence[str]) -> pd.DataFrame:
@@ -118,7 +115,6 @@ def as_trials(board: Board, keys: Sequence[str]) -> pd.DataFrame:
         {
             "rank": [row.rank or len(rows) for row in rows],
             "mean_test_score": pd.Series([row.cv_mean for row in rows], dtype=float),
-            "mean_fit_time": pd.Series([row.total_s for row in rows], dtype=float),
             "status": ["failed" if row.rank is None else "completed" for row in rows],
         }
     )

@@ -8,6 +8,8 @@ import plotly.graph_objects as go
 
 from runner.results.report.figure import BASELINE, TUNED, new_figure
 
+_MOST_TICKS = 15
+
 Curves = Mapping[str, Sequence[float]]
 """Metric names (``loss``, ``val_loss``) to a value per epoch."""
 
@@ -27,7 +29,8 @@ def learning_curve(metric: str, tuned: Curves | None, baseline: Curves | None) -
                     line={"color": colour, "dash": dash},
                     hovertemplate="epoch %{x}: %{y:.4g}<extra></extra>",
                 )
-    return figure
+    n_epochs = max((len(trace.x) for trace in figure.data), default=0)
+    return figure.update_xaxes(dtick=1) if n_epochs <= _MOST_TICKS else figure
 
 
 def curve_metrics(*curves: Curves | None) -> list[str]:

@@ -25,9 +25,9 @@ def test_wrong_rows_are_shown_with_the_surest_first():
     fitted = Fitted(np.array(["dog", "dog", "cat", "cat"]), chances)
     X = pd.DataFrame({"size": [1, 2, 3, 4], "note": ["a", None, "c" * 200, "d"]})
     assert texts(worst_predictions(X, TRUE, fitted, ["cat", "dog"])) == [
-        ["row", "true", "predicted", "size", "note"],
-        ["2", "dog", "cat (90.0% sure)", "3", "c" * 80 + "…"],
-        ["0", "cat", "dog (60.0% sure)", "1", "a"],
+        ["row", "true", "predicted", "probability", "size", "note"],
+        ["2", "dog", "cat", "90.0%", "3", "c" * 80 + "…"],
+        ["0", "cat", "dog", "60.0%", "1", "a"],
     ]
 
 

@@ -58,7 +58,7 @@ def test_page_has_a_section_for_each_question_and_a_plot_where_one_helps(page):
     }
     assert [name for name in names if name not in slices] == [
         *("fold-scores", "search-history", "importance", "parallel-coordinates"),
-        *("curve-loss", "curve-accuracy", "confusion", "calibration", "score-by-time"),
+        *("curve-loss", "curve-accuracy", "confusion", "calibration"),
     ]
 
 
