@@ -93,7 +93,8 @@ class _Axis:
             return {label(float(f"{value:.4g}")): end for end, value in enumerate(ends)}
         last = max(1, len(self._labels) - 1)
         shown = np.unique(np.linspace(0, len(self._labels) - 1, _MOST_TICKS).astype(int))
-        return {self._labels[place]: place / last for place in shown}
+        # Away from the axis, where lines meet.
+        return {f"  {self._labels[place]}": place / last for place in shown}
 
     def text_positions(self) -> list[str] | str:
         """Where ticks are written: beyond the ends, where no line crosses them, if that will do."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from runner.results.report import search
-from runner.results.report.importance import importances, n_best
+from runner.results.report.importance import FEWEST, importances, n_best
 from runner.results.report.page import Plot, Section
 from runner.results.report.parallel import parallel_coordinates
 from runner.results.schema import Evaluation
@@ -52,7 +52,7 @@ def parameters(trials: pd.DataFrame, paths: Sequence[str], unit: str = "candidat
         Plot(f"slice-{path}", path, search.parameter_slice(trials, path))
         for path in paths[:MOST_SLICES]
     ]
-    if len(paths) > 1 and (trials["status"] != "failed").sum() > 2:
+    if len(paths) > 1 and (trials["status"] != "failed").sum() >= FEWEST:
         figure = parallel_coordinates(trials, paths)
         title = f"Every {unit} a line"
         plots.insert(0, Plot("parallel-coordinates", title, figure, is_wide=True))

@@ -14,7 +14,7 @@ from runner.results.comparison.board import Board, make_boards, path_from
 from runner.results.comparison.board_tables import board_tables, cv_cell, lead_sentence, test_cell
 from runner.results.comparison.entry import Entry
 from runner.results.comparison.keys import differing_names, differing_overrides, value_of
-from runner.results.comparison.ranking import Row
+from runner.results.comparison.ranking import Row, best_of
 from runner.results.report import search
 from runner.results.report.importance import FEWEST
 from runner.results.report.page import (
@@ -29,7 +29,7 @@ from runner.results.report.page import (
 )
 from runner.results.report.pareto import pareto_plots
 from runner.results.report.search_sections import parameters, search_sections
-from runner.results.verdict import duration, parameter
+from runner.results.verdict import duration, number, parameter
 
 
 def write_sweep_report(folder: Path, boards: Sequence[Board], command: str) -> None:
@@ -55,14 +55,16 @@ def write_sweep_report(folder: Path, boards: Sequence[Board], command: str) -> N
 def sweep_page(folder: Path, boards: Sequence[Board], command: str) -> Page:
     entries = [entry for board in boards for row in board.group.rows for entry in row.entries]
     counts = pd.Series([entry.status for entry in entries], dtype=object).value_counts()
+    # As its winners are: seeds of the same choices count as one.
+    repeats = make_boards(entries, by_seed=True)
     return make_page(
         title=f"Sweep {folder.name}",
         subtitle=", ".join(f"{count} {status}" for status, count in counts.items()),
-        verdict=" ".join(_winner(board, len(boards) > 1) for board in boards) or "No job was run.",
+        verdict=" ".join(_winner(board, len(boards) > 1) for board in repeats) or "No job was run.",
         note="",
         sections=[
             *(section for board in boards for section in _board_sections(board, boards, folder)),
-            _means_over_seeds(entries),
+            _means_over_seeds(entries, repeats),
             Section("Pareto front", plots=list(pareto_plots(folder))),
             Section("Run it again", commands=[("The whole sweep:", command)]),
         ],
@@ -73,12 +75,18 @@ def _winner(board: Board, is_one_of_many: bool) -> str:
     first = board.group.rows[0]
     if first.rank is None:
         return f"{_about(board)}: no job has a score."
-    where = f"On {_about(board)}: best" if is_one_of_many else "Best"
-    keys = _keys(board)
+    best = best_of(first.ranked)
+    keys = [key for key in _keys(board) if key != "seed"]
     choices = ", ".join(f"{key}={_text(value_of(first, key))}" for key in keys)
-    said = f"{where} is job {first.first.number}" + (f" ({choices})" if choices else "")
-    scores = f"{first.first.scoring} {cv_cell(first)} cross-validated, {test_cell(first)} on test"
-    return " ".join([f"{said}: {scores} rows.", *filter(None, [lead_sentence(board)])])
+    who = f"{choices} (job {best.number})" if choices else f"job {best.number}"
+    where = f"On {_about(board)}: best" if is_one_of_many else "Best"
+    if len(first.ranked) > 1:
+        scores = f"{number(first.cv_mean)} ± {number(first.cv_spread)} cross-validated, "
+        scores += f"{number(first.test)} on test rows, over {len(first.ranked)} seeds"
+    else:
+        scores = f"{cv_cell(first)} cross-validated, {test_cell(first)} on test rows"
+    said = f"{where} is {who}: {best.scoring} {scores}."
+    return " ".join([said, *filter(None, [lead_sentence(board)])])
 
 
 def _board_sections(board: Board, boards: Sequence[Board], folder: Path) -> Iterator[Section]:
@@ -127,6 +135,8 @@ def as_trials(board: Board, keys: Sequence[str]) -> pd.DataFrame:
 def _given(row: Row, key: str) -> Any:
     """What a job was given; NaN where it was not, as a table of trials has it."""
     value = value_of(row, key)
+    if key == "seed":
+        return str(value)  # a name rather than a number
     is_given = value is not None or key in row.first.overridden or key in row.first.params
     return value if is_given else np.nan
 
@@ -170,16 +180,22 @@ def _link(entry: Entry, folder: Path) -> Cell:
     return Cell(path, entry.number, quote(f"{path}/{REPORT}") if has_report else "")
 
 
-def _means_over_seeds(entries: Sequence[Entry]) -> Section:
+def _means_over_seeds(entries: Sequence[Entry], repeats: Sequence[Board]) -> Section:
     if len({entry.seed for entry in entries if entry.is_ranked}) < 2:
         return Section("Means over seeds")
-    boards = make_boards(entries, by_seed=True)
-    tables, notes = [], []
-    for table in board_tables(boards, by_seed=True):
-        rows = [[Cell(text) for text in row] for row in table.rows]
-        tables.append(Table(["rank", *table.header[1:]], rows, is_sortable=True))
-        notes.append(f"{table.title}. {' '.join(table.notes)}")
-    return Section("Means over seeds", " ".join(notes), tables)
+    tables = board_tables(repeats, by_seed=True)
+    return Section(
+        "Means over seeds",
+        note=" ".join(f"{table.title}." for table in tables),
+        tables=[
+            Table(
+                ["rank", *table.header[1:]],
+                [[Cell(text) for text in row] for row in table.rows],
+                is_sortable=True,
+            )
+            for table in tables
+        ],
+    )
 
 
 def _about(board: Board) -> str:

@@ -68,7 +68,7 @@ def test_parallel_lines_run_from_value_to_value_and_break_off_between_candidates
     np.testing.assert_allclose(lines["third"].y, [0.5, 0, 1 / 3, np.nan], atol=1e-9)
     np.testing.assert_allclose(lines["second"].y[:2], [0, np.nan])
     ticks = [list(trace.text) for trace in figure.data if trace.mode == "lines+text"]
-    assert ticks == [["0.001", "0.1"], ["a", "b", "null"], ["0.5", "0.9"]]
+    assert ticks == [["0.001", "0.1"], ["  a", "  b", "  null"], ["0.5", "0.9"]]
 
 
 def test_confusion_matrix_counts_true_classes_in_rows_and_keeps_the_given_order():

@@ -54,7 +54,7 @@ def test_page_names_the_winner_and_how_sure_its_lead_is(write_job, tmp_path):
     write_job(2, None, ["model=c"])
     (tmp_path / "1" / "report.html").touch()
     page = page_of(tmp_path)
-    assert page.verdict.startswith("Best is job 1 (model=a): accuracy 0.9000")
+    assert page.verdict.startswith("Best is model=a (job 1): accuracy 0.9000")
     assert "1 leads 2 by 0.1000" in page.verdict
     assert page.subtitle == "2 completed, 1 failed"
     assert titles_of(page) == ["Leaderboard", "Parameters", "Time", "Run it again"]
@@ -81,8 +81,8 @@ def test_jobs_of_different_data_have_leaderboards_of_their_own(write_job, tmp_pa
     assert [plot.name for plot in page.plots] == [
         *("1-slice-model", "1-score-by-time", "2-slice-model", "2-score-by-time")
     ]
-    assert "On x, accuracy: best is job 1 (model=b)" in page.verdict
-    assert "On y, accuracy: best is job 3 (model=b)" in page.verdict
+    assert "On x, accuracy: best is model=b (job 1)" in page.verdict
+    assert "On y, accuracy: best is model=b (job 3)" in page.verdict
 
 
 def test_seeds_are_also_shown_as_means(write_job, tmp_path, digits_run):
@@ -91,6 +91,8 @@ def test_seeds_are_also_shown_as_means(write_job, tmp_path, digits_run):
         overrides = [f"model={model}", f"seed={seed}"]
         write_job(number, 0.8 + number / 100, overrides, data=summary)
     page = page_of(tmp_path)
+    assert page.verdict.startswith("Best is model=b (job 3): accuracy 0.8250 ± 0.0071 cross-")
+    assert "over 2 seeds. 1 leads 2 by" in page.verdict
     (means,) = [section for section in page.sections if section.title == "Means over seeds"]
     (table,) = means.tables
     assert [row[1].text for row in table.rows] == ["b", "a"]
