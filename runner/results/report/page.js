@@ -23,7 +23,16 @@ const options = {responsive: true, displaylogo: false, displayModeBar: toolbar, 
 
 function draw(i) {
   isDrawn[i] = true;
-  Plotly.react("plot-" + i, specs[i].data.map(readable), themed(specs[i].layout), options);
+  const plot = document.getElementById("plot-" + i);
+  Plotly.react(plot, specs[i].data.map(readable), themed(specs[i].layout), options);
+  // Paper is narrower than the window: there the drawing is scaled, and must know its shape.
+  const isPaper = matchMedia("print").matches;
+  for (const svg of plot.querySelectorAll(".main-svg")) {
+    const [width, height] = ["width", "height"].map(name => svg.getAttribute(name));
+    svg.parentNode.style.aspectRatio = `${width} / ${height}`;
+    if (isPaper) svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    else svg.removeAttribute("viewBox");
+  }
 }
 // One at a time, so that the page can be read and scrolled meanwhile.
 function drawRest() {
@@ -34,17 +43,6 @@ function drawRest() {
 }
 const redraw = () => specs.forEach((_, i) => draw(i));
 
-// Paper is narrower than the window that plots were drawn for: there they are scaled.
-function fitPaper(isPaper) {
-  redraw();
-  for (const svg of document.querySelectorAll(".main-svg")) {
-    const {width, height} = svg.parentNode.style;
-    if (isPaper) svg.setAttribute("viewBox", `0 0 ${parseFloat(width)} ${parseFloat(height)}`);
-    else svg.removeAttribute("viewBox");
-    svg.parentNode.style.aspectRatio = `${parseFloat(width)} / ${parseFloat(height)}`;
-  }
-}
-
 async function start() {
   const packed = Uint8Array.from(atob(parsed("plotly")), c => c.charCodeAt(0));
   const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -52,7 +50,7 @@ async function start() {
   script.textContent = await new Response(unpacked).text();
   document.head.append(script);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  matchMedia("print").addEventListener("change", event => fitPaper(event.matches));
+  matchMedia("print").addEventListener("change", redraw);
   drawRest();
 }
 if (specs.length) start();

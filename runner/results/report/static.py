@@ -45,7 +45,7 @@ _TEXT_SIDES: dict[str, dict[str, Any]] = {
     "bottom center": {"xytext": (0, -3), "ha": "center", "va": "top"},
 }
 _LONGEST_NAME = 80
-_MOST_LETTERS = 90  # of level labels below an axis
+_MANY_LETTERS, _MOST_LETTERS = 55, 90  # of labels side by side below an axis
 
 Places = dict[str, int] | None
 """Of an axis: where its categories stand."""
@@ -164,7 +164,10 @@ def _dress(axes: Axes, layout: Any) -> None:
             axis.set_visible(False)
             axes.spines["left" if name == "y" else "bottom"].set_visible(False)
     labels = [max(text.get_text().split("\n"), key=len) for text in axes.get_xticklabels()]
-    if layout.xaxis.type == "category" and sum(map(len, labels)) > _MOST_LETTERS:
+    letters = sum(map(len, labels)) if layout.xaxis.type == "category" else 0
+    if letters > _MANY_LETTERS:
+        axes.tick_params("x", labelsize=7)
+    if letters > _MOST_LETTERS:
         axes.tick_params("x", rotation=45)
         for text in axes.get_xticklabels():
             text.set(ha="right", rotation_mode="anchor")
