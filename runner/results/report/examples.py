@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from runner.results.report.figure import is_missing
+from runner.results.report.figure import Array, is_missing
 from runner.results.report.page import Cell, Picture, Section, Table
-from runner.results.report.predictions import Array, Fitted
+from runner.results.report.predictions import Fitted
 from runner.results.verdict import parameter
 
 MOST = 12

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from plotly.offline import get_plotlyjs
 
 from runner.results.atomic import write_text
-from runner.results.report.static import write_plots
+from runner.results.report.plot_files import write_plots
 from runner.secrets import mask
 
 REPORT, PLOTS = "report.html", "plots"

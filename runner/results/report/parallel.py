@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from runner.results.report.figure import (
     BASELINE,
+    Array,
     in_order,
     is_missing,
     is_number,
@@ -104,7 +105,7 @@ class _Axis:
         return float(np.log(value)) if self._is_log else float(value)
 
 
-def _add_lines(figure: go.Figure, axes: Sequence[_Axis], name: str, rows: Sequence[int]) -> None:
+def _add_lines(figure: go.Figure, axes: Sequence[_Axis], name: str, rows: Array) -> None:
     """Add candidates as one trace, which breaks off after each of them."""
     x: list[str] = []
     y: list[float] = []

@@ -34,8 +34,7 @@ def pareto_plots(folder: Path) -> Iterator[Plot]:
         prefix = f"{group}-" if table["group"].nunique() > 1 else ""
         pairs = itertools.combinations(directions, 2)
         for one, other in itertools.islice(pairs, _MOST_PLOTS):
-            axes = [f"{label(name)} ({directions[name]})" for name in (one, other)]
-            figure = _pareto(jobs, (one, other), axes, has_line=len(directions) == 2)
+            figure = _pareto(jobs, (one, other), directions)
             yield Plot(f"{prefix}pareto-{one}-{other}", f"{other} against {one}", figure)
 
 
@@ -58,11 +57,12 @@ def _values(folder: Path, names: list[str]) -> pd.DataFrame:
     return table.dropna()
 
 
-def _pareto(
-    jobs: pd.DataFrame, pair: tuple[str, str], axes: list[str], has_line: bool
-) -> go.Figure:
-    """One objective against another; `has_line` joins the front, which needs that there be two."""
-    figure = new_figure(*axes)
+def _pareto(jobs: pd.DataFrame, pair: tuple[str, str], directions: dict[str, str]) -> go.Figure:
+    """One objective against another, and the front of all together."""
+    x_title, y_title = (f"{label(name)} ({directions[name]})" for name in pair)
+    figure = new_figure(x_title, y_title)
+    # A front of more than two objectives is no line.
+    has_line = len(directions) == 2
     on_front = jobs[_FRONT].astype(bool)
     for name, rows, colour in (
         ("beaten", jobs[~on_front], BASELINE),

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import html
 import io
-import re
-import shutil
 import warnings
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WIDTH_INCHES, _DOTS_PER_INCH, _PIXELS_PER_INCH = 6.4, 144, 100
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.edgecolor": "#8b93a1",
     "axes.grid": True,
     "axes.spines.right": False,
@@ -44,32 +41,10 @@ _TEXT_SIDES: dict[str, dict[str, Any]] = {
     "top center": {"xytext": (0, 3), "ha": "center", "va": "bottom"},
     "bottom center": {"xytext": (0, -3), "ha": "center", "va": "top"},
 }
-_LONGEST_NAME = 80
 _MANY_LETTERS, _MOST_LETTERS = 55, 90  # of labels side by side below an axis
 
 Places = dict[str, int] | None
 """Of an axis: where its categories stand."""
-
-
-def write_plots(folder: Path, plots: Mapping[str, tuple[str, go.Figure]]) -> None:
-    """Write each plot as ``<name>.png`` and ``<name>.svg``, in place of what was there before.
-
-    Parameters
-    ----------
-    folder
-        Made when it isn't there.
-    plots
-        Title and figure of each plot, by name; names become file names.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    if not plots:
-        return
-    folder.mkdir()
-    taken: set[str] = set()
-    for name, (title, figure) in plots.items():
-        stem = _stem(name, taken)
-        for suffix, content in draw(title, figure).items():
-            (folder / f"{stem}.{suffix}").write_bytes(content)
 
 
 def draw(title: str, figure: go.Figure) -> dict[str, bytes]:
@@ -85,9 +60,9 @@ def draw(title: str, figure: go.Figure) -> dict[str, bytes]:
         warnings.filterwarnings("ignore", "Glyph")
         drawn = _drawn(title, figure)
         # Straight to the canvas: `savefig` draws everything once more, to see how large it is.
-        FigureCanvasAgg(drawn).print_png(png)
+        FigureCanvasAgg(drawn).print_png(png)  # type: ignore[no-untyped-call]
         drawn.set_layout_engine("none")
-        FigureCanvasSVG(drawn).print_svg(svg, metadata={"Date": None})
+        FigureCanvasSVG(drawn).print_svg(svg, metadata={"Date": None})  # type: ignore[no-untyped-call]
     return {"png": png.getvalue(), "svg": svg.getvalue()}
 
 
@@ -255,13 +230,3 @@ def _colour(text: str) -> Any:
         return text
     red, green, blue, alpha = (float(part) for part in text[5:-1].split(","))
     return red / 255, green / 255, blue / 255, alpha
-
-
-def _stem(name: str, taken: set[str]) -> str:
-    """A file name of its own, of letters, digits, dots and dashes."""
-    safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:_LONGEST_NAME].strip(".-") or "plot"
-    stem, number = safe, 2
-    while stem.lower() in taken:
-        stem, number = f"{safe}-{number}", number + 1
-    taken.add(stem.lower())
-    return stem

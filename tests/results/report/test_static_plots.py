@@ -16,8 +16,9 @@ from reading import EVIL, evil_page
 from runner.results.report import search
 from runner.results.report.figure import new_figure
 from runner.results.report.page import write_page
+from runner.results.report.plot_files import write_plots
 from runner.results.report.run import run_page
-from runner.results.report.static import draw, write_plots
+from runner.results.report.static import draw
 
 SVG = "{http://www.w3.org/2000/svg}"
 
