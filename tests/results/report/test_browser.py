@@ -114,6 +114,8 @@ def test_plots_follow_the_readers_theme_and_print_is_dark_on_white(report):
     is_readable(page, "rgb(232, 234, 237)")
     page.emulate_media(color_scheme="dark", media="print")
     is_readable(page, "rgb(0, 0, 0)")
+    # Scaled to the paper's width.
+    assert page.locator(".main-svg:not([viewBox])").count() == 0
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     page.emulate_media(color_scheme="light", media="screen")
     is_readable(page, "rgb(27, 31, 36)")
