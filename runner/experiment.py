@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shlex
 import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
+
+import pandas as pd
 
 from runner.compute import processes_for
 from runner.config.overrides import to_override
@@ -16,7 +19,8 @@ from runner.estimator.saved import save_estimator
 from runner.judging import Judged, compare_judged, judge_each
 from runner.preparation import Experiment
 from runner.results.environment import describe_environment
-from runner.results.report import ReportDetails, write_report
+from runner.results.report.predictions import Fitted
+from runner.results.report.run import ReportDetails, write_report
 from runner.results.run_directory import RunDirectory
 from runner.results.schema import DataSummary, Result, Timing
 from runner.results.trials import trials_table, write_trials
@@ -124,8 +128,8 @@ def _run(
     )
     _write_best_overrides(experiment, result, directory)
     save_estimator(best.estimator, directory.model)
-    details = _details(experiment, best, baseline)
-    write_report(directory.report, _timed(result, started), trials, details)
+    details = _details(experiment, directory, best, baseline)
+    _write_report(directory, _timed(result, started), trials, details, experiment.config.plots)
     return _timed(result, started)
 
 
@@ -192,13 +196,41 @@ def _write_best_overrides(experiment: Experiment, result: Result, directory: Run
     directory.write_text(directory.best_overrides, "".join(f"{line}\n" for line in lines))
 
 
-def _details(experiment: Experiment, best: Judged, baseline: Judged | None) -> ReportDetails:
-    command = ["python", "-m", "runner", *experiment.config.overrides]
+def _write_report(
+    directory: RunDirectory,
+    result: Result,
+    trials: pd.DataFrame,
+    details: ReportDetails,
+    with_plots: bool,
+) -> None:
+    try:
+        write_report(directory.path, result, trials, details, with_plots)
+    except Exception as error:
+        logger.warning("%s could not be written: %s", directory.report.name, error)
+        logger.debug("", exc_info=True)
+
+
+def _details(
+    experiment: Experiment, directory: RunDirectory, best: Judged, baseline: Judged | None
+) -> ReportDetails:
+    data = experiment.data
+    command = shlex.join(["python", "-m", "runner", *experiment.config.overrides])
+    winner = shlex.quote(os.path.relpath(directory.best_overrides))
     return ReportDetails(
-        y_test=experiment.data.y_test,
-        y_pred=best.predictions.answers["predict"],
-        class_labels=None if experiment.data.classes is None else list(experiment.data.classes),
-        winner_curves=best.estimator.history_ or None,
-        baseline_curves=(baseline.estimator.history_ or None) if baseline else None,
-        command=shlex.join(command),
+        X_test=data.X_test,
+        y_test=data.y_test,
+        classes=None if data.classes is None else list(data.classes),
+        winner=_fitted(best),
+        baseline=None if baseline is None or baseline is best else _fitted(baseline),
+        commands=[
+            ("The whole run:", command),
+            ("The winner alone, to the last bit:", f"{command} $(cat {winner}) search=none"),
+        ],
+    )
+
+
+def _fitted(judged: Judged) -> Fitted:
+    answers = judged.predictions.answers
+    return Fitted(
+        answers["predict"], answers.get("predict_proba"), judged.estimator.history_ or None
     )

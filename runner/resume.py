@@ -27,7 +27,7 @@ _BUDGETS = ("search.n_iter", "hydra.sweeper.n_trials")
 _LIMITS = tuple(
     f"search.{name}" for name in ("max_failures", "retries", "trial_timeout", "time_budget_s")
 )
-_WITHOUT_EFFECT = ("compute.n_jobs", "hydra.launcher.n_jobs", "log_level")
+_WITHOUT_EFFECT = ("compute.n_jobs", "hydra.launcher.n_jobs", "log_level", "plots")
 
 
 class _Parser(argparse.ArgumentParser):

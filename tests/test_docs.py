@@ -40,7 +40,7 @@ def runs(line: str, cwd: Path) -> None:
     assert program == "runner"
     with contextlib.chdir(cwd):
         # Scores do not depend on it, and the suite has the cores in use already.
-        assert run_app([*arguments, "compute.n_jobs=1"]) == 0
+        assert run_app([*arguments, "compute.n_jobs=1", "plots=false"]) == 0
     assert list(cwd.glob("outputs/*/*/*/**/result.json"))
 
 

@@ -66,7 +66,7 @@ def run(tmp_path: Path) -> Run:
     """Run the experiment that a command line describes, in this process."""
 
     def _run(*overrides: str, into: str = "run") -> Done:
-        config = parse_config(compose_config(protect_space(overrides)))
+        config = parse_config(compose_config(protect_space(["plots=false", *overrides])))
         directory = RunDirectory(tmp_path / into)
         directory.path.mkdir()
         return Done(run_experiment(prepare(config), directory), directory)

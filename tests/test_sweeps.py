@@ -50,6 +50,9 @@ def test_every_combination_runs_and_the_winner_is_named(tmp_path: Path) -> None:
         assert {row["model"] for row in csv.DictReader(file)} == {"logistic_regression", "svm"}
     assert "±" in done.out
     assert "1 leads 2 by" in done.out
+    report = (sweep_of(tmp_path) / "report.html").read_text()
+    assert all(f'href="{number}/report.html"' in report for number in range(4))
+    assert (sweep_of(tmp_path) / "plots" / "slice-model.svg").exists()
 
 
 def test_a_job_that_makes_no_sense_fails_alone(tmp_path: Path) -> None:

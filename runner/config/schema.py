@@ -151,6 +151,7 @@ class ExperimentConfig(Section):
     scoring: str | list[str] = "auto"
     refit: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    plots: bool = True
     data: Data
     preprocess: Preprocess = Preprocess()
     model: dict[str, Any]

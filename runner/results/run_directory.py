@@ -84,6 +84,11 @@ class RunDirectory:
         """The self-contained page."""
         return self.path / "report.html"
 
+    @property
+    def plots(self) -> Path:
+        """Folder of the report's plots, each as PNG and SVG."""
+        return self.path / "plots"
+
     def write_text(self, path: str | Path, text: str) -> None:
         """Write a file of this run atomically; `path` is relative to the run's folder."""
         write_text(self.path / path, text)

@@ -24,7 +24,7 @@ from runner.config.trust import check_hydra
 from runner.errors import RequestError
 from runner.interrupts import INTERRUPTED, exit_at_once, stops_in_time
 from runner.results.atomic import write_text
-from runner.results.comparison.board import make_boards
+from runner.results.comparison.board import Board, make_boards
 from runner.results.comparison.board_tables import board_tables
 from runner.results.comparison.entry import read_entry
 from runner.results.comparison.find import find_jobs
@@ -84,7 +84,8 @@ class Sweep:
                 self._say_how_to_go_on()
                 write_leaderboard(self.folder, "interrupted", self.objectives)
                 exit_at_once(INTERRUPTED)
-            write_leaderboard(self.folder, objectives=self.objectives)
+            boards = write_leaderboard(self.folder, objectives=self.objectives)
+            _write_report(self.folder, boards, request)
             return self._conclude()
 
     def _say_how_to_go_on(self) -> None:
@@ -159,6 +160,18 @@ def read_request(folder: Path) -> SweepRequest:
     except (OSError, ValueError, TypeError):
         raise RequestError(str(folder), "is no folder of a sweep") from None
     return request
+
+
+def _write_report(folder: Path, boards: Sequence[Board], request: SweepRequest) -> None:
+    # Only now: it imports Plotly.
+    from runner.results.report.sweep import write_sweep_report
+
+    command = shlex.join(["python", "-m", "runner", *request.arguments])
+    try:
+        write_sweep_report(folder, boards, command)
+    except Exception as error:
+        logger.warning("the sweep's report could not be written: %s", error)
+        logger.debug("", exc_info=True)
 
 
 def _for_study(

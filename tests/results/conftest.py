@@ -15,7 +15,8 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from runner.results import statistics
-from runner.results.report import ReportDetails
+from runner.results.report.predictions import Fitted
+from runner.results.report.run import ReportDetails
 from runner.results.schema import (
     DataSummary,
     Evaluation,
@@ -49,7 +50,8 @@ def _tune(task, data, baseline, name):
     search.fit(X_train, y_train)
     folds = cross_val_score(baseline, X_train, y_train, cv=3)
     scoring = "accuracy" if task == "classification" else "r2"
-    predictions = [baseline.fit(X_train, y_train).predict(X_test), search.predict(X_test)]
+    fitted = [_fitted(model, X_test) for model in (baseline.fit(X_train, y_train), search)]
+    predictions = [model.y_pred for model in fitted]
 
     def evaluate(params, scores, y_pred):
         def score(rows):
@@ -78,7 +80,20 @@ def _tune(task, data, baseline, name):
         trials=TrialCounts(12, 36, 0),
         timing=Timing(83.2, 61.5, 4.1),
     )
-    return Run(result, trials, ReportDetails(y_test, predictions[1], command="runner model=tree"))
+    details = ReportDetails(
+        X_test=X_test.reshape(-1, 8, 8) if name == "digits" else X_test,
+        y_test=y_test,
+        classes=None if n_classes is None else list(np.unique(y)),
+        winner=fitted[1],
+        baseline=fitted[0],
+        commands=[("The whole run:", "runner model=tree")],
+    )
+    return Run(result, trials, details)
+
+
+def _fitted(model, X_test):
+    chances = model.predict_proba(X_test) if hasattr(model, "predict_proba") else None
+    return Fitted(model.predict(X_test), chances)
 
 
 @pytest.fixture(scope="session")

@@ -66,9 +66,10 @@ def test_a_git_that_hangs_does_not_hang_the_run(repository, monkeypatch):
 
 
 def test_results_need_neither_tensorflow_nor_hydra():
-    modules = [path.stem for path in Path(runner.results.__file__).parent.glob("*.py")]
-    assert "report" in modules
-    code = "\n".join(f"import runner.results.{name}" for name in modules)
+    folder = Path(runner.results.__file__).parents[1]
+    modules = [path.relative_to(folder).with_suffix("") for path in folder.glob("results/**/*.py")]
+    assert Path("results", "report", "run") in modules
+    code = "\n".join(f"import runner.{'.'.join(name.parts)}" for name in modules)
     code += "\nimport sys; runner.results.environment.describe_environment()"
     code += "\nprint({'tensorflow', 'keras', 'hydra', 'omegaconf'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

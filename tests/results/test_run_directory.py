@@ -211,8 +211,8 @@ def test_a_written_file_has_the_permissions_of_any_other_new_file(run):
 def test_every_file_of_the_contract_has_its_path(tmp_path):
     run = RunDirectory(tmp_path)
     paths = [run.hydra, run.config, run.log, run.result, run.trials, run.best_overrides]
-    assert [path.name for path in [*paths, run.model, run.report]] == [
+    assert [path.name for path in [*paths, run.model, run.report, run.plots]] == [
         *(".hydra", "config.yaml", "run.log", "result.json", "trials.csv", "best.overrides"),
-        *("model", "report.html"),
+        *("model", "report.html", "plots"),
     ]
     assert {path.parent for path in paths} == {tmp_path}

@@ -91,7 +91,7 @@ def test_accuracy_gets_wilsons_interval_and_never_scores_a_resample():
 
 def test_other_metrics_get_an_interval_around_the_score(digits_run, monkeypatch):
     monkeypatch.setattr(statistics, "N_SCORER_RESAMPLES", 400)
-    y_true, y_pred = digits_run.details.y_test, digits_run.details.y_pred
+    y_true, y_pred = digits_run.details.y_test, digits_run.details.winner.y_pred
 
     def macro_f1(rows):
         return f1_score(y_true[rows], y_pred[rows], average="macro")
@@ -192,7 +192,7 @@ def test_p_value_of_the_r2_difference_is_small_as_often_as_it_says():
 
 
 def test_r2_difference_is_the_scorers_difference(diabetes_run):
-    y_true, tuned = diabetes_run.details.y_test, diabetes_run.details.y_pred
+    y_true, tuned = diabetes_run.details.y_test, diabetes_run.details.winner.y_pred
     baseline = np.full(len(y_true), y_true.mean() + 5)
     comparison = compare("regression", y_true, tuned, baseline, seed=0)
     assert comparison.difference == pytest.approx(

@@ -14,7 +14,7 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 # Where, with how many processes and how loudly: scores don't depend on it.
-_WITHOUT_EFFECT = ("compute", "hydra.", "hydra/", "log_level")
+_WITHOUT_EFFECT = ("compute", "hydra.", "hydra/", "log_level", "plots")
 _UNRANKED = ("completed", "running", "interrupted", "failed")
 
 
