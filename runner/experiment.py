@@ -11,11 +11,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
+
 from runner.compute import choose_n_jobs
 from runner.config.overrides import to_override
 from runner.estimator.saved import save_estimator
 from runner.judging import Judged, compare_judged, judge
 from runner.preparation import Experiment
+from runner.results.card import render_card
 from runner.results.environment import describe_environment
 from runner.results.report import ReportDetails, write_report
 from runner.results.run_directory import RunDirectory
@@ -119,7 +122,8 @@ def _run(
         timing=Timing(time.perf_counter() - started, search_s, refit_s),
     )
     _write_best_overrides(experiment, result, directory)
-    save_estimator(best.estimator, directory.model)
+    save_estimator(best.estimator, directory.model, experiment.data.unused)
+    _write_card(experiment, result, directory)
     details = _details(experiment, best, baseline)
     write_report(directory.report, result, trials, details)
     return replace(result, timing=Timing(time.perf_counter() - started, search_s, refit_s))
@@ -181,6 +185,13 @@ def _write_best_overrides(experiment: Experiment, result: Result, directory: Run
         else:
             lines.append(line)
     directory.write_text(directory.best_overrides, "".join(f"{line}\n" for line in lines))
+
+
+def _write_card(experiment: Experiment, result: Result, directory: RunDirectory) -> None:
+    X, classes = experiment.data.X_train, experiment.data.classes
+    columns = list(X.columns) if isinstance(X, pd.DataFrame) else None
+    card = render_card(result, columns, None if classes is None else list(classes))
+    directory.write_text(directory.card, card)
 
 
 def _details(experiment: Experiment, best: Judged, baseline: Judged | None) -> ReportDetails:
