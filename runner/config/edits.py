@@ -8,7 +8,7 @@ from typing import Any
 from runner.config.overrides import to_override
 from runner.errors import RequestError
 
-_RANGE = {"low", "high"}
+_RANGE = {"low", "high", "values"}
 
 
 def overrides_for(edited: Mapping[str, Any], composed: Mapping[str, Any]) -> list[str]:
@@ -45,5 +45,5 @@ def _differences(
 
 
 def _is_range(value: Mapping[str, Any]) -> bool:
-    """A range of a space is replaced as a whole."""
+    """A range or a conditional choice of a space is replaced as a whole."""
     return bool(_RANGE & value.keys())
