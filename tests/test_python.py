@@ -13,14 +13,12 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 from command import ROOT, Once, look
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from nbclient import NotebookClient
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError
 from test_docs import blocks
@@ -30,7 +28,6 @@ from runner.config.edits import overrides_for
 from runner.results.run_directory import RunDirectory
 
 QUICK = ("model=logistic_regression", "compute.n_jobs=1")
-NOTEBOOK = ROOT / "examples" / "tune_digits.ipynb"
 
 
 def fill(folder: Path) -> None:
@@ -234,25 +231,6 @@ def test_docs_snippets_run_as_they_stand(here: Path) -> None:
     assert len(names["model"].predict(names["wines"].data)) == 178
     runs = list(here.glob("outputs/runs/*/*/result.json"))
     assert len(runs) == 2
-
-
-@pytest.mark.slow
-def test_the_example_notebook_runs(folder: Path) -> None:
-    """In a kernel of its own, as in Jupyter; a bar moves there."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(folder)}}).execute()
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    outputs = [output for cell in cells for output in cell.outputs]
-    assert not any(output.output_type == "error" for output in outputs)
-    pages = [output.data.get("text/html", "") for output in outputs if "data" in output]
-    assert any("<th>CV accuracy</th>" in page for page in pages)
-    assert len(list(folder.glob("outputs/runs/*/*/result.json"))) == 2
-
-
-def test_the_example_notebook_holds_no_outputs() -> None:
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    nbformat.validate(notebook)
-    assert all(not cell.get("outputs") for cell in notebook.cells)
 
 
 def test_trials_are_a_data_frame(finished: Run) -> None:
