@@ -112,9 +112,13 @@ def run(
     else:
         overrides = list(map(str, what))
     request = _request(overrides, config_name, config_dir)
-    with _undisturbed():
-        if check_request(request) is not None:
+    with _undisturbed() as root:
+        with _silenced(root):
+            sweep = check_request(request)
+        if sweep is not None:
             raise RequestError("hydra.mode", "sweeps are run from the command line, with -m")
+        if not root.handlers:
+            root.addHandler(terminal_handler())
         return _run(request)
 
 
@@ -201,16 +205,25 @@ def _job(
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Log and print as the command line does, and restore what that and Hydra change."""
+def _silenced(root: logging.Logger) -> Iterator[None]:
+    """What a check has to say is said again by the job."""
+    handlers = list(root.handlers)
+    root.handlers[:] = [logging.NullHandler()]
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[logging.Logger]:
+    """Keep secrets out of what is logged and printed; restore what that and Hydra change."""
     streams, records = (sys.stdout, sys.stderr), logging.getLogRecordFactory()
     hydra = HydraConfig.instance().cfg
     with kept_logging() as root:
-        if not root.handlers:
-            root.addHandler(terminal_handler())
         guard_output()
         try:
-            yield
+            yield root
         finally:
             sys.stdout, sys.stderr = streams
             logging.setLogRecordFactory(records)

@@ -112,6 +112,7 @@ def test_runs_leave_the_process_as_it_was(here: Path) -> None:
     for directory in (first.directory, second.directory):
         log = (directory / "run.log").read_text()
         assert log.count("1 candidates × 3 folds") == 1
+        assert "INFO runner.experiment: " in log
         assert json.loads((directory / "state.json").read_text())["status"] == "completed"
     compose("data=iris")
     with pytest.raises(RequestError):
@@ -122,14 +123,18 @@ def test_runs_leave_the_process_as_it_was(here: Path) -> None:
 def test_messages_go_to_standard_error_or_to_the_callers_logging(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    run("data=iris", *QUICK, "search=none")
-    assert capsys.readouterr().err == "1 candidates × 3 folds\n"
-    run("data=iris", *QUICK, "search=none", "log_level=warning")
-    assert capsys.readouterr().err == ""
-    logging.getLogger().addHandler(logging.NullHandler())
-    run("data=iris", *QUICK, "search=none")
-    assert capsys.readouterr() == ("", "")
+    (here / "rows.csv").write_text("a,day,y\n" + "1,2001-01-01,x\n2,2002-02-02,z\n" * 20)
+    table = ("data=table", "data.path=rows.csv", "data.target=y", *QUICK, "search=none")
+    with monkeypatch.context() as patched:
+        patched.setattr(logging.getLogger(), "handlers", [])
+        run(*table)
+        said = "columns left out: day (dates or times)\n1 candidates × 3 folds\n"
+        assert capsys.readouterr().err == said
+        run(*table, "log_level=error")
+        assert capsys.readouterr().err == ""
+        logging.getLogger().addHandler(logging.NullHandler())
+        run(*table)
+        assert capsys.readouterr() == ("", "")
 
 
 def test_a_run_from_python_is_one_like_any_other(finished: Run) -> None:
@@ -163,9 +168,11 @@ def test_a_notebook_shows_a_refusal_in_one_line() -> None:
 
 
 def test_a_failure_is_recorded_and_raised(here: Path) -> None:
-    """A scorer needs positive predictions, which a linear model does not promise."""
+    """Without preprocessing, a linear model can't take gaps."""
+    (here / "gaps.csv").write_text("a,b,y\n" + "1,,x\n2,3,z\n" * 20)
+    table = ("data=table", "data.path=gaps.csv", "data.target=y", "preprocess=none")
     with pytest.raises(ExperimentError, match="every fit failed") as caught:
-        run("data=iris", *QUICK, "model.C=1e-320", "search=none", "hydra.run.dir=failed")
+        run(*table, *QUICK, "search=none", "hydra.run.dir=failed")
     assert json.loads((here / "failed" / "result.json").read_text())["status"] == "failed"
     assert json.loads((here / "failed" / "state.json").read_text())["status"] == "failed"
     assert str(caught.value) in (here / "failed" / "run.log").read_text()

@@ -86,6 +86,10 @@ class SavedModel(FrozenEstimator):
         """Predict confidence scores, shape (n,) or (n, n_classes); errors as for `predict`."""
         return self._ask("decision_function", self.checked(X))
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy, or R² of a regressor, for X with targets y of shape (n,)."""
+        return float(self.estimator.score(self.checked(X), y, sample_weight))
+
     def answer(self, rows: Features) -> Answers:
         """Predict for rows that `checked` or `RowFormat.conform` returned."""
         if not hasattr(self.estimator, "predict_proba"):
