@@ -64,7 +64,7 @@ def compose(
     >>> from runner import compose
     >>> config = compose("data=wine", "model=random_forest")
     >>> config.model.n_estimators
-    100
+    200
     """
     request = _request(list(overrides), config_name, config_dir)
     config = compose_config(request.overrides, request.config_name, request.config_dir)

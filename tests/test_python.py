@@ -183,7 +183,7 @@ def test_a_failure_is_recorded_and_raised(here: Path) -> None:
 def test_edits_of_a_config_are_overrides(here: Path) -> None:
     config = compose("data=iris", "model=random_forest", "compute.n_jobs=1")
     assert isinstance(config, DictConfig)
-    assert config.model.n_estimators == 100
+    assert config.model.n_estimators == 200
     assert config.hydra.overrides == ["data=iris", "model=random_forest", "compute.n_jobs=1"]
     config.model.n_estimators = 7
     config.space.model = {"max_depth": [1, 2]}
