@@ -96,7 +96,10 @@ def _member(path: Path, name: str | None) -> str:
     if not zipfile.is_zipfile(path):
         raise not_what_it_says(path, ".npz", looks_like(head_of(path)))
     with zipfile.ZipFile(path) as archive:
-        known = [member.removesuffix(".npy") for member in archive.namelist()]
+        names = archive.namelist()
+    known = [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
+    if not known:
+        raise RequestError("data.path", f"'{path}' has no arrays")
     if name is not None and name not in known:
         near = did_you_mean(name, known) or f"; it has {listing(known)}"
         raise RequestError("--array", f"'{path}' has no array '{name}'{near}")
