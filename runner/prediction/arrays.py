@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import zipfile
 import zlib
@@ -16,6 +17,8 @@ import numpy as np
 from runner.data.sources.arrays import ArrayHeader, read_header
 from runner.data.sources.files import MAX_BYTES, head_of, looks_like, not_what_it_says
 from runner.errors import RequestError, did_you_mean, listing
+
+logger = logging.getLogger(__name__)
 
 ARRAY_ENDINGS = (".npz", ".npy")
 
@@ -108,7 +111,10 @@ def _member(path: Path, name: str | None) -> str:
         raise RequestError(
             "data.path", f"'{path}' has the arrays {listing(known)}; name one with --array"
         )
-    return usual[0] if usual else known[0]
+    member = usual[0] if usual else known[0]
+    if name is None and len(known) > 1:
+        logger.info("of the arrays %s, '%s' is taken", listing(known), member)
+    return member
 
 
 @contextlib.contextmanager
