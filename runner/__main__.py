@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from io import TextIOWrapper
 
-from runner.errors import RequestError, did_you_mean
+from runner.errors import ExperimentError, RequestError, did_you_mean
 from runner.secrets import guard_output
 
 Verb = Callable[[Sequence[str]], int]
@@ -17,10 +17,11 @@ Verb = Callable[[Sequence[str]], int]
 _VERBS = {
     "compare": "runner.verbs.compare",
     "ls": "runner.verbs.ls",
+    "predict": "runner.verbs.predict",
     "resume": "runner.resume",
     "show": "runner.verbs.show",
 }
-_DONE, _REFUSED = 0, 2
+_DONE, _FAILED, _REFUSED, _INTERRUPTED = 0, 1, 2, 130
 
 
 def main() -> None:
@@ -47,6 +48,11 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except RequestError as error:
         return _refuse(str(error))
+    except ExperimentError as error:
+        _refuse(str(error))
+        return _FAILED
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     except BrokenPipeError:
         # Whoever read has read enough (`| head`); Python must not try again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -67,7 +67,7 @@ def run_app(arguments: Sequence[str], resumes: Path | None = None) -> int:
         register()
         for plugin in (JobSweeper, StudySweeper, ParallelLauncher):
             Plugins.instance().register(plugin)
-        sweep = _check(request, resumes)
+        sweep = check_request(request, resumes)
         if sweep is not None:
             return sweep.run(lambda: _run_hydra(sweep.command, "hydra.sweep.dir", sweep.folder))
     except RequestError as error:
@@ -91,8 +91,14 @@ def _run_hydra(request: CommandLine, key: str, folder: Path | None) -> None:
     )(_job)()
 
 
-def _check(request: CommandLine, resumes: Path | None) -> Sweep | None:
-    """Check what is to be run, as far as that is known now; return the sweep, if it is one."""
+def check_request(request: CommandLine, resumes: Path | None = None) -> Sweep | None:
+    """Check what is to be run, as far as that is known now; return the sweep, if it is one.
+
+    Raises
+    ------
+    RequestError
+        When it can't be run as asked.
+    """
     if not request.composes:
         return None
     first = next(sweep_points(request.overrides)) if request.is_sweep else request.overrides

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,23 @@ def run_command(
         # Worker processes of a search write a line each; the last is the command's own.
         names = imported.read_text().splitlines()[-1].split()
     return CompletedRun(done.returncode, done.stdout, done.stderr, tuple(names), Path(cwd))
+
+
+def look(*args: str, cwd: Path, code: int = 0) -> CompletedRun:
+    """Run a verb in this process: those that only use runs leave nothing behind in it."""
+    from runner.__main__ import main
+
+    out, err, argv = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = ["runner", *args]
+    try:
+        with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
+            main()
+    except SystemExit as stop:
+        ended = stop.code
+    finally:
+        sys.argv = argv
+    assert ended == code, err.getvalue()
+    return CompletedRun(code, out.getvalue(), err.getvalue(), (), cwd)
 
 
 @dataclass(frozen=True)

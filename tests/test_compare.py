@@ -12,14 +12,11 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command import ROOT, CompletedRun, Once, run_command, start_command
-
-from runner.__main__ import main
+from command import ROOT, CompletedRun, Once, look, run_command, start_command
 
 QUICK = ("model=logistic_regression", "compute.n_jobs=1")
 
@@ -57,21 +54,6 @@ def light(*args: str, cwd: Path, code: int = 0, env: dict[str, str] | None = Non
     assert done.code == code, done.err
     assert done.imported == ()
     return done
-
-
-def look(*args: str, cwd: Path, code: int = 0) -> CompletedRun:
-    """Run a command in this process: these verbs leave nothing behind."""
-    out, err, argv = io.StringIO(), io.StringIO(), sys.argv
-    sys.argv = ["runner", *args]
-    try:
-        with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
-            main()
-    except SystemExit as stop:
-        ended = stop.code
-    finally:
-        sys.argv = argv
-    assert ended == code, err.getvalue()
-    return CompletedRun(code, out.getvalue(), err.getvalue(), (), cwd)
 
 
 def records(*args: str, cwd: Path) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from runner.app import run_app
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OWN_PARTS = ROOT / "docs" / "own-parts.md"
 COMPARE = ROOT / "docs" / "compare.md"  # test_compare.py has runs to compare
+PREDICT = ROOT / "docs" / "predict.md"  # test_predict.py has rows to predict for
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -29,7 +30,7 @@ def commands(page: Path) -> list[str]:
 ANYWHERE = [
     pytest.param(line, id=f"{page.name}: {line[:60]}")
     for page in PAGES
-    if page not in (OWN_PARTS, COMPARE)
+    if page not in (OWN_PARTS, COMPARE, PREDICT)
     for line in commands(page)
 ]
 
