@@ -20,6 +20,11 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def start_s(is_network: bool) -> float:
+    """Seconds before a new worker process can begin its first fit."""
+    return _NETWORK_START_S if is_network else _LEARNER_START_S
+
+
 def choose_n_jobs(
     compute: Compute, n_fits: int, is_network: bool, measure: Callable[[], float]
 ) -> int:
@@ -43,8 +48,7 @@ def choose_n_jobs(
         return 1
     fit_s = measure()
     saved_s = n_fits * fit_s * (1 - 1 / jobs)
-    start_s = _NETWORK_START_S if is_network else _LEARNER_START_S
-    chosen = jobs if saved_s > start_s else 1
+    chosen = jobs if saved_s > start_s(is_network) else 1
     logger.info(
         "compute.n_jobs=auto: %d fits of about %.2g s: %s",
         n_fits,

@@ -14,6 +14,7 @@ from pathlib import Path
 from runner.compute import choose_n_jobs
 from runner.config.overrides import to_override
 from runner.estimator.saved import save_estimator
+from runner.fit_times import measure_fit_s
 from runner.judging import Judged, compare_judged, judge
 from runner.preparation import Experiment
 from runner.results.environment import describe_environment
@@ -29,7 +30,6 @@ from runner.searching import (
     count_trials,
     evaluate_baseline,
     log_failures,
-    measure_fit_s,
     planned_fits,
     run_search,
     warn_of_damage,

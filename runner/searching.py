@@ -63,25 +63,6 @@ def splits(experiment: Experiment) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     return found
 
 
-def measure_fit_s(experiment: Experiment) -> float:
-    """Measure how long the config as it is takes to fit on one fold, in seconds."""
-    data = experiment.data
-    rows, _ = next(splits(experiment))
-    X, y = _safe_indexing(data.X_train, rows), data.y_train[rows]
-    estimator = clone(experiment.estimator)
-    try:
-        if not experiment.is_network:
-            return float(estimator.fit(X, y).fit_s_)
-        # The first fit of an architecture compiles it; the second tells what one epoch costs.
-        estimator.set_params(**{"training.epochs": 1}).fit(X, y)
-        estimator.fit(X, y)
-        more_epochs = experiment.config.training.epochs - 1
-        return float(estimator.fit_s_ + more_epochs * estimator.model_.epoch_s_)
-    except Exception as error:  # noqa: BLE001 - the same fit will fail again where it is recorded
-        logger.debug("the fit to measure failed: %s", error)
-        return 0.0
-
-
 @dataclass(frozen=True)
 class Evaluator:
     """Evaluates configurations of an experiment on its folds, noting every fit in the record.

@@ -52,10 +52,23 @@ class SweepRequest:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A checked sweep and its folder."""
+    """A checked sweep and its folder.
+
+    Parameters
+    ----------
+    jobs
+        Those known beforehand; where a sampler proposes them, points that stand for all.
+    n_jobs
+        How many there will be; None where only the sweeper knows.
+    sampler
+        What proposes the jobs as results come in; None where they are all known.
+    """
 
     folder: Path
     command: CommandLine
+    jobs: Sequence[Job]
+    n_jobs: int | None
+    sampler: str | None
 
     def run(self, launch: Callable[[], None]) -> int:
         """Run the jobs by way of `launch`, and say who won; return the exit code.
@@ -113,7 +126,11 @@ def prepare_sweep(request: CommandLine, composed: DictConfig, resumes: Path | No
     for number, problem in problems.items():
         words = " ".join(jobs[number])
         print(f"job {number} ({words}) will fail: {problem}", file=sys.stderr)  # noqa: T201
-    return Sweep(folder, request)
+    if not is_adaptive:
+        return Sweep(folder, request, jobs, len(jobs), None)
+    n_trials = OmegaConf.select(composed, "hydra.sweeper.n_trials")
+    sampler = composed.hydra.runtime.choices.get("hydra/sweeper/sampler") or "the sweeper"
+    return Sweep(folder, request, jobs, n_trials, sampler)
 
 
 def read_request(folder: Path) -> SweepRequest:
