@@ -7,7 +7,7 @@ import logging
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,7 @@ class Clock:
         batch_size = self._value(candidate, "training.batch_size")
         steps = 0 if batch_size is None else n_steps(self.n_rows, batch_size)
         alike = [times for times in self._times.values() if times.n_steps == steps]
-        return replace(_mean(alike or list(self._times.values())), n_steps=steps)
+        return _mean(alike or list(self._times.values()), steps)
 
     def epochs(self, candidate: Mapping[str, Any]) -> int:
         """Epochs of a candidate; 0 for a model that has none."""
@@ -141,6 +141,8 @@ def _without_effect_on_time(experiment: Experiment) -> set[str]:
     return {"optimizer.learning_rate", *(f"model.{name}" for name in only_dropout(factory))}
 
 
-def _mean(times: Sequence[FitTimes]) -> FitTimes:
-    names = [field.name for field in fields(FitTimes)]
-    return FitTimes(**{n: statistics.fmean(getattr(t, n) for t in times) for n in names})
+def _mean(times: Sequence[FitTimes], steps: int) -> FitTimes:
+    def mean(name: str) -> float:
+        return statistics.fmean(getattr(one, name) for one in times)
+
+    return FitTimes(mean("compile_s"), mean("set_up_s"), mean("step_s"), steps, mean("score_s"))

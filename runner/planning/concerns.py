@@ -77,6 +77,8 @@ def _of_folds(experiment: Experiment) -> Iterator[str]:
 def _of_cost(experiment: Experiment, expected: Expected, n_fits: int) -> Iterator[str]:
     config = experiment.config
     limit, budget = config.search.trial_timeout, config.search.time_budget_s
+    if expected.failure is not None:
+        yield f"a candidate failed when it was timed: {expected.failure}"
     processes = expected.n_jobs * config.compute.threads
     if limit is not None and expected.fit_s > limit:
         yield f"fits of {duration(expected.fit_s)} will fail at search.trial_timeout={limit:g}"

@@ -42,6 +42,8 @@ class Expected:
         The longest fit with its scoring.
     n_timed
         Candidates that were timed.
+    failure
+        What one of them failed with, if any did.
     """
 
     search_s: float
@@ -53,6 +55,7 @@ class Expected:
     memory_mb: float
     fit_s: float
     n_timed: int
+    failure: str | None = None
 
 
 def expect(experiment: Experiment, proposals: Proposals) -> Expected:
@@ -99,6 +102,7 @@ def expect(experiment: Experiment, proposals: Proposals) -> Expected:
         _memory_mb(experiment, n_jobs),
         longest_s,
         clock.n_timed,
+        None if clock.failure is None else str(clock.failure),
     )
 
 
