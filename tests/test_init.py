@@ -52,10 +52,10 @@ def test_commands_of_its_readme_run(project: Path) -> None:
 def test_a_folder_that_is_new_or_empty_is_needed(folder: Path) -> None:
     (folder / "full").mkdir()
     (folder / "full" / "file").touch()
-    assert refusal("init", "full", cwd=folder) == "full: is not empty; name a new folder"
+    assert refusal("init", "full", cwd=folder) == "'full' is not empty; name a new folder"
     assert [path.name for path in (folder / "full").iterdir()] == ["file"]
     said = refusal("init", "full/file", cwd=folder)
-    assert said == "full/file: can't be written: Not a directory"
+    assert said == "can't write 'full/file': Not a directory"
     assert "FOLDER" in refusal("init", cwd=folder)
     (folder / "empty").mkdir()
     look("init", ".", cwd=folder / "empty")

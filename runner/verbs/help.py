@@ -27,9 +27,9 @@ _FLAGS = {
 _EXAMPLES = {
     "runner": "a small network on handwritten digits",
     "runner data=wine model=random_forest search.n_iter=20": "choose from groups, set a value",
-    "runner model.dropout=0.3 'space.training.batch_size=[16,32]'": "fix a value, search another",
+    "runner model.dropout=0.3 'space.training.epochs=[10,40]'": "fix a value, search another",
     "runner -m model=mlp,random_forest data=digits,wine": "four runs and a leaderboard",
-    "runner plan experiment=article": "how long it would take, without running it",
+    "runner plan experiment=article": "how long that would take",
 }
 
 
@@ -49,7 +49,7 @@ def help_text(verbs: Mapping[str, str]) -> str:
             for name, options in groups.items()
         ),
         _listed("flags", _FLAGS),
-        "examples\n" + "\n".join(f"  {command:<62} {what}" for command, what in _EXAMPLES.items()),
+        _listed("examples", _EXAMPLES),
         "Exit codes: 0 done, 1 the experiment failed while running, 2 the request was wrong, "
         "130 interrupted.",
     ]

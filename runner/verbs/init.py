@@ -36,12 +36,12 @@ def init(arguments: Sequence[str]) -> int:
     folder: Path = parser.parse(arguments).folder
     try:
         if folder.exists() and any(folder.iterdir()):
-            raise RequestError(str(folder), "is not empty; name a new folder")
+            raise RequestError(None, f"'{folder}' is not empty; name a new folder")
         shutil.copytree(
             _TEMPLATE, folder, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
         )
     except OSError as error:
-        raise RequestError(str(folder), f"can't be written: {error.strerror or error}") from None
+        raise RequestError(None, f"can't write '{folder}': {error.strerror or error}") from None
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     go = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     print("\n".join([*map(str, files), "", f"Next: {go}{_FIRST_RUN}"]))  # noqa: T201
