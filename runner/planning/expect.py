@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -171,9 +173,19 @@ def _refit(experiment: Experiment, clock: Clock, candidate: Candidate) -> Task:
 
 
 def _memory_mb(experiment: Experiment, n_jobs: int) -> float:
-    """As much as this process needed at its peak, with the rows of a fold, in each process."""
+    """As much as this process needed at its peak, and the rows of a fold, in each process."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     own_mb = peak / (1e6 if sys.platform == "darwin" else 1e3)
     X = experiment.data.X_train
     n_bytes = X.memory_usage(deep=True).sum() if isinstance(X, pd.DataFrame) else X.nbytes
-    return float((own_mb + n_bytes / 1e6) * (n_jobs + (n_jobs > 1)))
+    n_workers = n_jobs if n_jobs > 1 else 0
+    return float(own_mb + n_bytes / 1e6 + n_workers * (own_mb + n_bytes / 1e6 - _shared_mb()))
+
+
+def _shared_mb() -> float:
+    """What processes share: the libraries' own code, where the system tells how much that is."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("RssFile:"):
+                return float(line.split()[1]) / 1e3
+    return 0.0

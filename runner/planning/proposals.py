@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import logging
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -59,8 +61,13 @@ def propose(experiment: Experiment) -> Proposals:
         batches.append(_spread(candidates))
         return _Alike(sum(map(len, batches)))
 
+    search.n_splits_ = experiment.n_splits  # as fit would have set it
+    takes_context = "callback_ctx" in inspect.signature(search._run_search).parameters
+    context = {"callback_ctx": _NoCallbacks()} if takes_context else {}
     try:
-        search._run_search(evaluate)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The total space of param")
+            search._run_search(evaluate, **context)
     except Exception as error:  # noqa: BLE001 - what other packages' searches need isn't known
         logger.debug("%s can't be asked: %s", type(search).__name__, error)
         return Proposals([[{}] * n_candidates], 1.0, are_real=False)
@@ -77,6 +84,13 @@ class _Alike(dict[str, Any]):
 
     def __missing__(self, key: str) -> np.ndarray:
         return np.zeros(self._n)
+
+
+class _NoCallbacks:
+    """Stands for scikit-learn's callback context, in which searches announce what they do."""
+
+    def __getattr__(self, name: str) -> Callable[..., Self]:
+        return lambda *_, **__: self
 
 
 def _spread(candidates: Any) -> list[Candidate]:

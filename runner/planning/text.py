@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from runner.config.options import GROUPS
 from runner.planning.expect import Expected
 from runner.planning.plan import Plan
 from runner.results.comparison.tables import TextTable
@@ -14,7 +15,7 @@ from runner.search.space import Choice, Dimension
 def plan_tables(plan: Plan) -> list[TextTable]:
     """The plan, and the first candidates where there is a search."""
     tables = [TextTable(_title(plan), ("", ""), list(_rows(plan)), list(_remarks(plan)))]
-    if plan.space:
+    if any(plan.candidates):
         paths = list(plan.space)
         rows = [
             ["" if path not in one else parameter(one[path]) for path in paths]
@@ -44,7 +45,10 @@ def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
     classes = "" if plan.n_classes is None else f", {plan.n_classes} classes"
     shape = " × ".join(map(str, plan.shape))
     yield "data", f"{plan.n_train} training and {plan.n_test} test rows of {shape}{classes}"
-    yield "groups", " ".join(f"{group}={option}" for group, option in plan.choices.items())
+    chosen = {
+        group: plan.choices[group] for group in (*GROUPS, *plan.choices) if group in plan.choices
+    }
+    yield "groups", " ".join(f"{group}={option}" for group, option in chosen.items())
     for path, dimension in plan.space.items():
         yield "space", f"{path}: {_values(dimension)}"
     yield "search", f"{plan.n_fits} fits, ranked by {plan.scoring}"
