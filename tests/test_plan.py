@@ -145,7 +145,7 @@ def test_what_may_not_be_meant_is_warned_of(folder: Path) -> None:
     assert any("99 threads in all are more than the" in warning for warning in warnings)
     many = [*few[:3], "space.model.degree={low:1,high:20}", "search.n_iter=2"]
     warnings = planned(*many, "compute.n_jobs=1", cwd=folder)["warnings"]
-    assert "the space has 20 combinations, search.n_iter=2 tries 0.1 of them" in warnings
+    assert "the space has 20 combinations, search.n_iter=2 tries 10.0% of them" in warnings
     assert not any("test rows" in warning for warning in warnings)
 
 

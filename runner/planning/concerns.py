@@ -39,7 +39,7 @@ def _of_space(experiment: Experiment) -> Iterator[str]:
     if size > n_iter:
         yield (
             f"the space has {size} combinations, search.n_iter={n_iter} tries "
-            f"{n_iter / size:.2g} of them"
+            f"{n_iter / size:.1%} of them"
         )
     elif size < n_iter:
         yield f"the space has {size} combinations only, fewer than search.n_iter={n_iter}"

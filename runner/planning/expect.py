@@ -23,7 +23,7 @@ from runner.searching import planned_fits
 from runner.training.runtime import start_tensorflow
 
 # Writing tables, the report and the model, once the test rows are scored.
-_RECORDING_S = 1.5
+_RECORDING_S = 0.5
 
 
 @dataclass(frozen=True)
