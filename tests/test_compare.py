@@ -315,7 +315,7 @@ def test_what_is_damaged_is_told_in_a_line_and_the_others_are_shown(
 
 MISTAKES = {
     "compar outputs": "there is no verb 'compar'; did you mean 'compare'?",
-    "model.dropout 0.3": "there is no verb 'model.dropout'; verbs: compare, ls, resume, show",
+    "model.dropout 0.3": "there is no verb 'model.dropout'; verbs: compare, ",
     "compare": "the following arguments are required: DIR; see runner compare --help",
     "compare missing": "there is no folder 'missing'",
     "compare empty": "there is no run in 'empty'",
