@@ -11,6 +11,11 @@ import pandas as pd
 import pytest
 from command import MNIST, commands_of, look, run_command
 
+from runner.config.compose import compose_config, parse_config
+from runner.config.overrides import protect_space
+from runner.planning.proposals import propose
+from runner.preparation import prepare
+
 FOREST = ["data=iris", "model=random_forest", "space=none", "compute.n_jobs=1"]
 TREES = ["search.resource=model.n_estimators", "search.min_resource=3"]
 SLEEPY = '''\
@@ -98,7 +103,12 @@ def test_a_huge_grid_is_planned_at_once(folder: Path, monkeypatch: pytest.Monkey
     values = ",".join(map(str, range(2, 102)))
     space = [f"space.model.{name}=[{values}]" for name in ("min_samples_leaf", "max_leaf_nodes")]
     space.append("space.model.max_depth=[1,2,3,4,5,6,7,8,9,10]")
-    plan = planned(*FOREST, *space, "model.n_estimators=1", "search=grid", cwd=folder)
+    overrides = [*FOREST, *space, "model.n_estimators=1", "search=grid"]
+    proposals = propose(prepare(parse_config(compose_config(protect_space(overrides)))))
+    assert len(proposals.candidates) == 2000
+    assert proposals.share == pytest.approx(0.02)
+    assert len({one["model.max_depth"] for one in proposals.candidates}) == 10
+    plan = planned(*overrides, cwd=folder)
     assert plan["n_candidates"] == 100_000
     assert plan["n_fits"] == 300_000
     assert plan["expected"]["search_s"] > 300
@@ -129,6 +139,7 @@ def test_duration_is_that_of_fits_folds_and_processes(sleepy: Path) -> None:
     assert shared["n_jobs"] == 3
     # Three processes take a third of the time, after they have started.
     assert shared["search_s"] > 1 + slept_s / 3
+    assert shared["baseline_s"] < alone["baseline_s"] / 2
     assert 1.5 * alone["memory_mb"] < shared["memory_mb"] < 4.1 * alone["memory_mb"]
     limited = planned(*overrides, "compute.n_jobs=1", "search.time_budget_s=0.2", cwd=sleepy)
     assert limited["expected"]["search_s"] < 0.2 + 0.15 * 1.8
