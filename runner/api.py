@@ -30,6 +30,7 @@ from runner.results.finished import Run
 from runner.results.run_directory import RunDirectory
 from runner.search.record import RecordWriteError
 from runner.secrets import guard_output
+from runner.sweeps.sweep import Sweep
 
 logger = logging.getLogger(__name__)
 
@@ -114,8 +115,8 @@ def run(
     request = _request(overrides, config_name, config_dir)
     with _undisturbed() as root:
         with _silenced(root):
-            sweep = check_request(request)
-        if sweep is not None:
+            checked = check_request(request)
+        if isinstance(checked, Sweep):
             raise RequestError("hydra.mode", "sweeps are run from the command line, with -m")
         if not root.handlers:
             root.addHandler(terminal_handler())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -105,7 +107,7 @@ def run_command(
 
 
 def look(*args: str, cwd: Path, code: int = 0) -> CompletedRun:
-    """Run a verb in this process: those that only use runs leave nothing behind in it."""
+    """Run a command that leaves nothing behind in this process."""
     from runner.__main__ import main
 
     out, err, argv = io.StringIO(), io.StringIO(), sys.argv
@@ -119,6 +121,20 @@ def look(*args: str, cwd: Path, code: int = 0) -> CompletedRun:
         sys.argv = argv
     assert ended == code, err.getvalue()
     return CompletedRun(code, out.getvalue(), err.getvalue(), (), cwd)
+
+
+def refusal(*args: str, cwd: Path) -> str:
+    """The one line with which a command is refused in this process."""
+    (line,) = look(*args, cwd=cwd, code=2).err.splitlines()
+    return line.removeprefix("runner: ")
+
+
+def commands_of(page: str) -> list[list[str]]:
+    """The arguments of each runner command in the shell blocks of a page, as a path from ROOT."""
+    text = (ROOT / page).read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).splitlines()
+    return [shlex.split(line)[1:] for line in lines if line.startswith("runner ")]
 
 
 @dataclass(frozen=True)
