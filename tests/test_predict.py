@@ -20,7 +20,7 @@ from command import ROOT, CompletedRun, Once, look
 from sklearn.datasets import load_digits
 from test_docs import blocks
 
-from runner import load, run
+from runner import RequestError, load, run
 from runner.app import run_app
 from runner.prediction import inputs
 from runner.prediction.inputs import open_input
@@ -29,12 +29,12 @@ HOUSES = """\
 rooms,street,heated,built,sold
 3,Elm,True,2001-05-01,yes
 5,Oak,False,1999-01-31,no
-2,Elm,True,2010-07-15,yes
-,Ash,False,1980-03-03,no
-4,12,True,2005-11-11,yes
-6,Oak,False,1970-12-24,no
-3,,True,2002-08-09,yes
-7,Ash,False,1960-10-10,no
+2,Elm,False,2010-07-15,yes
+,Ash,True,1980-03-03,no
+4,07,True,2005-11-11,yes
+4,Oak,True,1970-12-24,no
+5,,False,2002-08-09,yes
+2,Ash,False,1960-10-10,no
 """
 IMAGES, DIGITS = load_digits().images.astype(np.uint8), load_digits().target
 
@@ -66,7 +66,9 @@ def runs(once: Once) -> Path:
 @pytest.fixture
 def houses(folder: Path) -> Path:
     """A folder with a table to predict for, that has no target."""
-    pd.read_csv(io.StringIO(HOUSES)).drop(columns="sold").to_csv(folder / "new.csv", index=False)
+    as_text = {"street": str}
+    frame = pd.read_csv(io.StringIO(HOUSES), dtype=as_text).drop(columns="sold")
+    frame.to_csv(folder / "new.csv", index=False)
     return folder
 
 
@@ -101,12 +103,12 @@ def test_columns_may_be_in_any_order_and_the_target_is_not_used(runs: Path, hous
 
 
 def test_unseen_categories_and_gaps_are_predicted_for(runs: Path, houses: Path) -> None:
-    rows = "street,rooms,heated\nMaple,3,true\n,,\nElm,NA,FALSE\n12,4,1\n"
+    rows = "street,rooms,heated\nMaple,3,true\n,,\nElm,NA,FALSE\n07,4,1\n"
     (houses / "odd.csv").write_text(rows)
     answers = table(look("predict", str(runs / "table"), "odd.csv", cwd=houses))
     assert len(answers) == 4
     assert not answers.isna().any(axis=None)
-    # Number or not, a category is what stands in the file: 12 was one of those in training.
+    # Number or not, a category is what stands in the file: 07 was one of those in training.
     assert answers["prediction"].iloc[3] == "yes"
     model = load(runs / "table")
     frame = pd.DataFrame({"street": ["Maple", None], "rooms": [3, np.nan], "heated": [True, None]})
@@ -119,7 +121,7 @@ def test_batches_change_nothing(runs: Path, houses: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(inputs, "_BATCH_ROWS", 1)
     look("predict", str(runs / "table"), "new.csv", "-o", "parts.csv", cwd=houses)
     look("predict", str(runs / "table"), "new.csv", "-o", "parts.parquet", cwd=houses)
-    pd.read_csv(houses / "new.csv").to_parquet(houses / "new.parquet")
+    pd.read_csv(houses / "new.csv", dtype={"street": str}).to_parquet(houses / "new.parquet")
     look("predict", str(runs / "table"), "new.parquet", "-o", "from_parquet.csv", cwd=houses)
     expected = (houses / "whole.csv").read_text()
     assert whole.out == ""
@@ -133,7 +135,7 @@ def test_batches_change_nothing(runs: Path, houses: Path, monkeypatch: pytest.Mo
 def test_compressed_and_parquet_tables(runs: Path, houses: Path) -> None:
     expected = look("predict", str(runs / "table"), "new.csv", cwd=houses).out
     (houses / "new.csv.gz").write_bytes(gzip.compress((houses / "new.csv").read_bytes()))
-    frame = pd.read_csv(houses / "new.csv")
+    frame = pd.read_csv(houses / "new.csv", dtype={"street": str})
     frame.to_csv(houses / "new.tsv", sep="\t", index=False)
     frame.astype({"street": "category"}).set_index("rooms").to_parquet(houses / "indexed.parquet")
     frame.set_index(frame.index[::-1]).to_parquet(houses / "unnamed.parquet")
@@ -172,7 +174,8 @@ def test_other_rows_are_refused_in_one_line(
 
 def test_a_column_is_left_out_on_request(runs: Path, houses: Path) -> None:
     expected = look("predict", str(runs / "table"), "new.csv", cwd=houses).out
-    pd.read_csv(houses / "new.csv").assign(id=7, x="a").to_csv(houses / "more.csv", index=False)
+    frame = pd.read_csv(houses / "new.csv", dtype={"street": str})
+    frame.assign(id=7, x="a").to_csv(houses / "more.csv", index=False)
     ignored = ("--ignore", "id", "--ignore", "x")
     assert look("predict", str(runs / "table"), "more.csv", *ignored, cwd=houses).out == expected
     message = refusal(str(runs / "table"), "more.csv", "--ignore", "ix", cwd=houses)
@@ -371,6 +374,10 @@ def test_loaded_models_are_scikit_learns(runs: Path) -> None:
     assert importances.importances_mean.shape == (3,)
     assert repr(model) == "SavedModel(classification, rows of 3 columns)"
     assert not hasattr(load(runs / "arrays"), "predict_proba")
+    with pytest.raises(RequestError, match="X: has no column 'rooms'; did you mean 'room'"):
+        model.predict(X.rename(columns={"rooms": "room"}))
+    with pytest.raises(RequestError, match="X: has rows of shape"):
+        load(runs / "arrays").predict(np.zeros((2, 5)))
 
 
 def test_the_model_card_says_what_it_is(runs: Path) -> None:

@@ -132,9 +132,13 @@ def test_messages_go_to_standard_error_or_to_the_callers_logging(
         assert capsys.readouterr().err == said
         run(*table, "log_level=error")
         assert capsys.readouterr().err == ""
-        logging.getLogger().addHandler(logging.NullHandler())
+        heard: list[str] = []
+        listener = logging.Handler()
+        listener.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+        logging.getLogger().addHandler(listener)
         run(*table)
         assert capsys.readouterr() == ("", "")
+        assert heard == said.splitlines()
 
 
 def test_a_run_from_python_is_one_like_any_other(finished: Run) -> None:
