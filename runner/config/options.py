@@ -27,9 +27,11 @@ GROUPS = {
     "training": "how long a network trains, and in what batches",
     "search": "how candidates are found",
     "search/sampler": "who proposes candidates to search=optuna",
+    "search/pruner": "when search=optuna leaves a candidate before its last fold",
     "cv": "which rows train and which judge a candidate",
     "compute": "where fits run",
     "hydra/sweeper": "how -m finds its jobs",
+    "hydra/launcher": "whether jobs of a sweep run one after the other or side by side",
     "hydra/job_logging": "what a job says, and where",
     "hydra/hydra_logging": "what Hydra itself says",
 }
