@@ -107,3 +107,4 @@ def _watch(reader: int, when_stuck: Callable[[], None]) -> None:
             last_words.join(_LAST_WORDS_S)
             end_workers()
             os._exit(INTERRUPTED)
+    os.close(reader)

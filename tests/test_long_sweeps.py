@@ -9,7 +9,6 @@ import random
 import shutil
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -109,7 +108,8 @@ def test_a_hundred_jobs_keep_memory_and_cost_flat(job: tuple[str, ...], tmp_path
     finally:
         process.kill()
     cost = [after - before for before, after in itertools.pairwise(ended)]
-    early, late = statistics.median(cost[5:15]), statistics.median(cost[-11:])
+    # What else the machine does only adds to it.
+    early, late = min(cost[5:15]), min(cost[-20:])
     sys.stdout.write(
         f"{job[0]}: {early:.3f} s, later {late:.3f} s a job; "
         f"{resident[10]:.0f} MB, later {resident[-1]:.0f} MB\n"
