@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -35,6 +36,8 @@ from runner.results.run_directory import RunDirectory
 from runner.results.schema import Result
 from runner.search.record import RecordWriteError
 from runner.sweeps.job import run_sweep_job
+from runner.sweeps.launcher import ParallelLauncher
+from runner.sweeps.study import StudySweeper
 from runner.sweeps.sweep import Sweep, prepare_sweep
 from runner.sweeps.sweeper import JobSweeper
 
@@ -62,7 +65,8 @@ def run_app(arguments: Sequence[str], resumes: Path | None = None) -> int:
     try:
         request = parse_arguments(arguments)
         register()
-        Plugins.instance().register(JobSweeper)
+        for plugin in (JobSweeper, StudySweeper, ParallelLauncher):
+            Plugins.instance().register(plugin)
         sweep = _check(request, resumes)
         if sweep is not None:
             return sweep.run(lambda: _run_hydra(sweep.command, "hydra.sweep.dir", sweep.folder))
@@ -133,7 +137,7 @@ def _check_run_dir(path: Path) -> None:
         ) from None
 
 
-def _job(composed: DictConfig) -> float | None:
+def _job(composed: DictConfig) -> Any:
     """Run one job; a sweep's records its failure, a single one's decides the exit code."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return run_sweep_job(composed)

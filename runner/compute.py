@@ -6,8 +6,12 @@ import logging
 import os
 import statistics
 from dataclasses import dataclass
+from typing import Any
+
+from joblib import parallel_config
 
 from runner.config.schema import Compute
+from runner.interrupts import leave_interrupts_to_main
 from runner.search.record import FitRecord
 
 logger = logging.getLogger(__name__)
@@ -17,11 +21,25 @@ _NETWORK_START_S = 7.0
 _LEARNER_START_S = 2.5
 # Workers that an earlier search of this process started are kept, and only set up again.
 _KEPT_START_S = 1.0
+_share: int | None = None
 
 
 def n_cores() -> int:
-    """Cores that this process may use."""
+    """Cores that this process may use: its share of them, where it has one."""
+    if _share is not None:
+        return _share
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def worker_processes() -> Any:
+    """A context in which joblib works in this project's worker processes, started once."""
+    return parallel_config("loky", initializer=leave_interrupts_to_main)
+
+
+def take_share(cores: int) -> None:
+    """Let this process and its workers use so many cores: others run beside it."""
+    global _share
+    _share = cores
 
 
 class WorkersPayError(BaseException):
@@ -109,10 +127,12 @@ def processes_for(compute: Compute, n_fits: int, is_network: bool) -> Processes:
     is_network
         Whether workers have to start TensorFlow.
     """
+    room = max(1, n_cores() // compute.threads)
     if compute.n_jobs != "auto":
         given = compute.n_jobs
-        return Processes(max(1, n_cores() + 1 + given) if given < 0 else given)
-    most = min(max(1, n_cores() // compute.threads), n_fits)
+        asked = max(1, n_cores() + 1 + given) if given < 0 else given
+        return Processes(asked if _share is None else min(asked, room))
+    most = min(room, n_fits)
     if most == 1:
         return Processes(1)
     start_s = _NETWORK_START_S if is_network else _LEARNER_START_S

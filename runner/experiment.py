@@ -16,7 +16,7 @@ import pandas as pd
 from runner.compute import processes_for
 from runner.config.overrides import to_override
 from runner.estimator.saved import save_estimator
-from runner.judging import Judged, compare_judged, judge
+from runner.judging import Judged, compare_judged, judge_each
 from runner.preparation import Experiment
 from runner.results.environment import describe_environment
 from runner.results.report.predictions import Fitted
@@ -32,6 +32,8 @@ from runner.searching import (
     count_trials,
     evaluate_baseline,
     log_failures,
+    log_notes,
+    mean_fit_s,
     planned_fits,
     run_search,
     warn_of_damage,
@@ -105,16 +107,16 @@ def _run(
 
     trials = trials_table(search.cv_results_, refit=experiment.scoring.refit)
     write_trials(trials, directory.trials)
+    log_notes(record)
     log_failures(record)
     best_cv = choose_winner(experiment, trials, baseline_cv)
     shutil.rmtree(directory.states, ignore_errors=True)
 
-    refit_started = time.perf_counter()
-    best = judge(experiment, best_cv)
-    refit_s = time.perf_counter() - refit_started
-    baseline = None if baseline_cv is None else best
+    evaluations = [best_cv]
     if baseline_cv is not None and baseline_cv is not best_cv:
-        baseline = judge(experiment, baseline_cv)
+        evaluations.append(baseline_cv)
+    best, *others = judge_each(experiment, evaluations, evaluator.processes.n_jobs)
+    baseline = None if baseline_cv is None else (others or [best])[0]
 
     result = replace(
         outline,
@@ -122,13 +124,18 @@ def _run(
         baseline=baseline.evaluation if baseline else None,
         comparison=compare_judged(experiment, best, baseline) if baseline else None,
         trials=count_trials(search, experiment.n_splits, done_before),
-        timing=Timing(time.perf_counter() - started, search_s, refit_s),
+        timing=Timing(0.0, search_s, best.refit_s, mean_fit_s(evaluator, best_cv)),
     )
     _write_best_overrides(experiment, result, directory)
     save_estimator(best.estimator, directory.model)
     details = _details(experiment, directory, best, baseline)
-    _write_report(directory, result, trials, details, experiment.config.plots)
-    return replace(result, timing=Timing(time.perf_counter() - started, search_s, refit_s))
+    _write_report(directory, _timed(result, started), trials, details, experiment.config.plots)
+    return _timed(result, started)
+
+
+def _timed(result: Result, started: float) -> Result:
+    assert result.timing is not None
+    return replace(result, timing=replace(result.timing, total_s=time.perf_counter() - started))
 
 
 def _say_what_is_not_deterministic(experiment: Experiment) -> None:

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 INTERRUPTED = 130
 _GRACE_S, _LAST_WORDS_S = 1.5, 0.3
+_PARENT_POLL_S = 0.2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -65,9 +66,28 @@ def exit_at_once(code: int) -> NoReturn:
     os._exit(code)
 
 
+def is_worker() -> bool:
+    """Whether this process was started by another one of this project."""
+    return multiprocessing.parent_process() is not None
+
+
 def leave_interrupts_to_main() -> None:
     """Ignore Ctrl-C in a worker process: a terminal sends it to all, and the main one acts."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """End this worker process, and its own, soon after the one that started it died."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_PARENT_POLL_S)
+        end_workers()
+        os._exit(INTERRUPTED)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -20,13 +20,14 @@ from runner.results.state import Writer, config_fingerprint, hold, read_state
 logger = logging.getLogger(__name__)
 
 
-def run_job(composed: DictConfig, directory: RunDirectory, resumable: Path) -> Result:
+def run_job(composed: DictConfig, directory: RunDirectory, resumable: Path | None) -> Result:
     """Run what a composed config describes, or go on with it, in its run directory.
 
     Parameters
     ----------
     resumable
-        The folder by which it can be resumed: the run's, or the sweep's.
+        The folder by which it can be resumed, to be told when it is interrupted: the run's, or the
+        sweep's. None leaves that to another process.
 
     Raises
     ------
@@ -66,9 +67,9 @@ def _content(config: ExperimentConfig) -> dict[str, object]:
     return config.model_dump(exclude={"overrides"})
 
 
-def _interrupted(state: Writer, resumable: Path) -> None:
+def _interrupted(state: Writer, resumable: Path | None) -> None:
     end_workers()
-    if state.end("interrupted"):
+    if state.end("interrupted") and resumable is not None:
         shown = shlex.quote(os.path.relpath(resumable))
         logger.error("interrupted; go on with: python -m runner resume %s", shown)
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 
 import numpy as np
+from joblib import Parallel, delayed
 from sklearn.base import clone
 
+from runner.compute import worker_processes
 from runner.estimator.base import ConfigEstimator
 from runner.preparation import Experiment
 from runner.results.schema import Comparison, Evaluation
 from runner.results.statistics import compare, test_interval
 from runner.search.scoring import Predictions
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -21,13 +29,33 @@ class Judged:
     evaluation: Evaluation
     estimator: ConfigEstimator
     predictions: Predictions
+    refit_s: float
+
+
+def judge_each(
+    experiment: Experiment, evaluations: Sequence[Evaluation], n_jobs: int
+) -> list[Judged]:
+    """Judge configurations, side by side in worker processes where `n_jobs` are more than one."""
+    if n_jobs > 1 < len(evaluations):
+        try:
+            with worker_processes():
+                judged: list[Judged] = Parallel(min(n_jobs, len(evaluations)))(
+                    delayed(judge)(experiment, evaluation) for evaluation in evaluations
+                )
+        except BrokenProcessPool:
+            logger.warning("a worker process died while refitting; refitting in this process")
+        else:
+            return judged
+    return [judge(experiment, evaluation) for evaluation in evaluations]
 
 
 def judge(experiment: Experiment, evaluation: Evaluation) -> Judged:
     """Refit on all training rows, and score the test rows."""
+    started = time.perf_counter()
     data, scoring = experiment.data, experiment.scoring
     estimator = clone(experiment.estimator).set_params(**evaluation.params)
     estimator.fit(data.X_train, data.y_train)
+    refit_s = time.perf_counter() - started
     predictions = Predictions.of(estimator, data.X_test)
     rows = np.arange(data.n_test)
     test = scoring.scores(predictions, rows, data.y_test)
@@ -42,7 +70,8 @@ def judge(experiment: Experiment, evaluation: Evaluation) -> Judged:
         score,
         experiment.config.seed,
     )
-    return Judged(replace(evaluation, test=test, test_ci95=interval), estimator, predictions)
+    judged = replace(evaluation, test=test, test_ci95=interval)
+    return Judged(judged, estimator, predictions, refit_s)
 
 
 def compare_judged(experiment: Experiment, best: Judged, baseline: Judged) -> Comparison:

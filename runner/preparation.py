@@ -24,7 +24,9 @@ from runner.config.targets import (
 )
 from runner.data.dataset import DataOptions, Dataset
 from runner.data.load import load_dataset
+from runner.errors import RequestError, did_you_mean, listing
 from runner.estimator.base import ConfigEstimator
+from runner.results.comparison.pareto import FIT_S
 from runner.search.build import (
     check_folds,
     make_search,
@@ -104,6 +106,7 @@ def prepare(config: ExperimentConfig) -> Experiment:
     estimator = make_estimator(config, data, allow)
     space = settled_space(config, space, estimator, searches_space(search), allow)
     scoring = Scoring.parse(config.scoring, config.refit, data.task)
+    _check_objectives(config.sweep.objectives, scoring)
     splitter = make_splitter(config.cv, data.task, config.seed, allow)
     check_folds(splitter, data)
     scoring.check(data.task, data.classes, estimator)
@@ -112,6 +115,17 @@ def prepare(config: ExperimentConfig) -> Experiment:
     )
     experiment.make_search(estimator, None, None)
     return experiment
+
+
+def _check_objectives(names: Sequence[str], scoring: Scoring) -> None:
+    known = (*scoring.names, FIT_S)
+    for name in names:
+        if name not in known:
+            near = did_you_mean(name, known)
+            raise RequestError(
+                "sweep.objectives",
+                f"'{name}' is neither in scoring ({listing(scoring.names)}) nor {FIT_S}{near}",
+            )
 
 
 # Data ---------------------------------------------------------------------------------------------

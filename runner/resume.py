@@ -27,6 +27,7 @@ _BUDGETS = ("search.n_iter", "hydra.sweeper.n_trials")
 _LIMITS = tuple(
     f"search.{name}" for name in ("max_failures", "retries", "trial_timeout", "time_budget_s")
 )
+_WITHOUT_EFFECT = ("compute.n_jobs", "hydra.launcher.n_jobs", "log_level", "plots")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -120,7 +121,7 @@ def _recorded(directory: RunDirectory) -> list[str]:
 def _allowed(changes: Sequence[str]) -> list[str]:
     for text in changes:
         key = parse_override(text).key_or_group
-        allowed = (*_BUDGETS, *_LIMITS, "compute.n_jobs", "log_level", "plots")
+        allowed = (*_BUDGETS, *_LIMITS, *_WITHOUT_EFFECT)
         if key not in allowed:
             raise RequestError(key, f"can't change on resuming; only {', '.join(allowed)} can")
     return list(changes)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -13,15 +15,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.utils import _safe_indexing
 
-from runner.compute import Processes, WorkersPayError
+from runner.compute import Processes, WorkersPayError, worker_processes
 from runner.errors import ExperimentError, listing
 from runner.estimator.base import ConfigEstimator
-from runner.interrupts import leave_interrupts_to_main
 from runner.preparation import Experiment
 from runner.results.schema import Evaluation, TrialCounts
 from runner.results.trials import searched_paths, trials_table
@@ -104,10 +104,7 @@ class Evaluator:
             return made.fit(data.X_train, data.y_train, **groups)
 
         repeat = partial(self._repeat, estimator)
-        with (
-            parallel_config("loky", initializer=leave_interrupts_to_main),
-            warnings.catch_warnings(),
-        ):
+        with worker_processes(), warnings.catch_warnings():
             # Said in our own words: failures from the record, the budget by the plan.
             warnings.simplefilter("ignore", FitFailedWarning)
             warnings.filterwarnings("ignore", "The total space of param|One or more of the test")
@@ -172,6 +169,7 @@ def run_search(evaluator: Evaluator) -> Any:
     _refuse_failures(evaluator, n_fits)
     if limits.is_over():
         _leave_out_skipped(search, evaluator.record)
+    _take_over_times(search, evaluator.record)
     return search
 
 
@@ -197,9 +195,10 @@ def _leave_out_skipped(search: Any, record: FitRecord) -> None:
     results = search.cv_results_
     failed = {entry.candidate for entry in record.failed()}
     scores = results[f"mean_test_{_first_metric(results)}"]
+    pruned = results.get("pruned", np.zeros(len(scores), dtype=bool))
     kept = [
-        not np.isnan(score) or _candidate_id(search.estimator, params) in failed
-        for score, params in zip(scores, results["params"], strict=True)
+        not np.isnan(score) or is_pruned or _candidate_id(search.estimator, params) in failed
+        for score, is_pruned, params in zip(scores, pruned, results["params"], strict=True)
     ]
     logger.warning(
         "search.time_budget_s has passed: %d of %d candidates were evaluated", sum(kept), len(kept)
@@ -210,6 +209,17 @@ def _leave_out_skipped(search: Any, record: FitRecord) -> None:
         else values[np.array(kept)]
         for name, values in results.items()
     }
+
+
+def _take_over_times(search: Any, record: FitRecord) -> None:
+    """Set fit times to what the fits took when they were done, be it before this search."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for entry in record.ended():
+        if entry.status == "completed":
+            seconds[entry.candidate].append(entry.fit_s)
+    results = search.cv_results_
+    times = (seconds.get(_candidate_id(search.estimator, params)) for params in results["params"])
+    results["mean_fit_time"] = np.array([np.nan if t is None else np.mean(t) for t in times])
 
 
 def _candidate_id(estimator: ConfigEstimator, params: Mapping[str, Any]) -> str:
@@ -237,7 +247,7 @@ def evaluate_baseline(evaluator: Evaluator) -> Evaluation | None:
         return None
     leaves = experiment.estimator.leaves()
     params = {path: leaves[path] for path in experiment.space.dimensions}
-    return _evaluation(table.iloc[0], params)
+    return _evaluation(experiment, table.iloc[0], params)
 
 
 def warn_of_damage(record: FitRecord) -> None:
@@ -245,6 +255,12 @@ def warn_of_damage(record: FitRecord) -> None:
     if damaged:
         lines = f"line{'s' if len(damaged) > 1 else ''} {listing(damaged)}"
         logger.warning("%s is damaged in %s: those fits don't count", record.path.name, lines)
+
+
+def log_notes(record: FitRecord) -> None:
+    """Log what fits had to say, each thing once, whichever processes they were done in."""
+    for note in dict.fromkeys(note for entry in record.ended() for note in entry.notes):
+        logger.info("%s", note)
 
 
 def log_failures(record: FitRecord) -> None:
@@ -264,27 +280,41 @@ def choose_winner(
 ) -> Evaluation:
     """The best candidate, or the baseline where no candidate beats it."""
     first = trials.sort_values("rank", kind="stable").iloc[0]
-    if first["status"] == "failed":
-        raise ExperimentError("every candidate failed on at least one fold; see run.log")
+    if first["status"] in ("failed", "pruned"):
+        raise ExperimentError("no candidate was scored on every fold; see run.log")
     params = {
         path: first[path]
         for path in searched_paths(trials)
         if not (isinstance(first[path], float) and np.isnan(first[path]))
     }
-    best = _evaluation(first, params)
+    best = _evaluation(experiment, first, params)
     if baseline is not None and baseline.cv_mean >= best.cv_mean:
         return baseline
     return best
 
 
-def _evaluation(row: pd.Series, params: Mapping[str, Any]) -> Evaluation:
+def mean_fit_s(evaluator: Evaluator, evaluation: Evaluation) -> float:
+    """Mean over folds of fitting and scoring a configuration, by the record, in seconds."""
+    candidate = _candidate_id(evaluator.experiment.estimator, evaluation.params)
+    times = [
+        entry.fit_s
+        for entry in evaluator.record.ended()
+        if entry.candidate == candidate and entry.status == "completed"
+    ]
+    return float(np.mean(times)) if times else math.nan
+
+
+def _evaluation(experiment: Experiment, row: pd.Series, params: Mapping[str, Any]) -> Evaluation:
     folds = [name for name in row.index if str(name).startswith("split")]
+    scorers = experiment.scoring.names
+    columns = [f"mean_test_{name if len(scorers) > 1 else 'score'}" for name in scorers]
     return Evaluation(
         params=dict(params),
         cv_mean=float(row["mean_test_score"]),
         cv_std=float(row["std_test_score"]),
         cv_scores=[float(row[name]) for name in folds],
         test={},
+        cv={name: float(row[column]) for name, column in zip(scorers, columns, strict=True)},
     )
 
 
@@ -293,13 +323,16 @@ def count_trials(search: Any, n_splits: int, done_before: set[tuple[str, str]]) 
     results = search.cv_results_
     splits = [results[f"split{i}_test_{_first_metric(results)}"] for i in range(n_splits)]
     n_rungs = results.get("iter")
+    n_possible = len(results["params"]) * n_splits
+    n_fits = int(np.sum(results.get("n_folds", n_possible)))
     searched = {_candidate_id(search.estimator, params) for params in results["params"]}
     n_candidates = len(results["params"]) if n_rungs is None else int(np.sum(n_rungs == 0))
     return TrialCounts(
         n_candidates=n_candidates,
-        n_fits=len(results["params"]) * n_splits,
-        n_failed=int(np.sum(np.isnan(np.asarray(splits, dtype=float)))),
+        n_fits=n_fits,
+        n_failed=int(np.sum(np.isnan(np.asarray(splits, dtype=float)))) - (n_possible - n_fits),
         n_restored=sum(candidate in searched for candidate, _ in done_before),
+        n_pruned=int(np.sum(results.get("pruned", 0))),
     )
 
 

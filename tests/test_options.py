@@ -541,14 +541,31 @@ def test_best_overrides_replay_through_a_shell(folder: Path) -> None:
     assert again.best.cv_scores == done.result["best"]["cv_scores"]
 
 
-def test_number_of_processes_does_not_change_a_score(run: Run) -> None:
+@pytest.mark.parametrize(
+    ("search", "numbers"),
+    [
+        ("random", (1, 2)),
+        pytest.param("random", (1, 1, 2, 4), marks=pytest.mark.slow),
+        pytest.param("grid", (1, 2, 4), marks=pytest.mark.slow),
+        pytest.param("halving", (1, 2, 4), marks=pytest.mark.slow),
+        pytest.param("optuna", (1, 2, 4), marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_number_of_processes_does_not_change_a_score(
+    search: str, numbers: tuple[int, ...], run: Run
+) -> None:
     overrides = ["data=iris", "training.epochs=2", "cv.n_splits=2", "space=none", *TINY["mlp"]]
-    overrides += ["space.model.dropout={low:0.0,high:0.5}", "search.n_iter=2"]
-    alone = run(*overrides, "compute.n_jobs=1", into="one")
-    shared = run(*overrides, "compute.n_jobs=2", into="two")
-    assert _without_times(alone) == _without_times(shared)
-    assert alone.result.best == shared.result.best
-    assert alone.result.baseline == shared.result.baseline
+    overrides += [f"search={search}", f"search.n_iter={2 if len(numbers) == 2 else 6}"]
+    values = "[0.0,0.2,0.5]" if search == "grid" else "{low:0.0,high:0.5}"
+    overrides.append(f"space.model.dropout={values}")
+    first, *others = (
+        run(*overrides, f"compute.n_jobs={n}", into=f"{index}") for index, n in enumerate(numbers)
+    )
+    for other in others:
+        assert _without_times(other) == _without_times(first)
+        assert other.result.best == first.result.best
+        assert other.result.baseline == first.result.baseline
 
 
 def _without_times(done: Done) -> list[dict[str, str]]:

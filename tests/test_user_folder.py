@@ -236,7 +236,9 @@ def test_outputs_land_in_the_users_folder(runner: Runner, user_folder: Path) -> 
     assert done.code == 0, done.err
     assert done.directory.is_relative_to(user_folder / "outputs" / "runs")
     expected = {".hydra", "config.yaml", "run.log", "result.json", "trials.csv", "best.overrides"}
-    assert expected | {"model", "report.html", "plots"} <= {path.name for path in done.directory.iterdir()}
+    assert expected | {"model", "report.html", "plots"} <= {
+        path.name for path in done.directory.iterdir()
+    }
 
 
 def test_warning_about_columns_left_out_is_shown_and_logged(

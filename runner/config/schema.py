@@ -134,10 +134,11 @@ class Compute(Section):
 
 
 class SweepSettings(Section):
-    """How the jobs of a sweep are combined, and what a failed one means for the others."""
+    """How the jobs of a sweep are combined and judged, and what a failed one means for the rest."""
 
     on_error: Literal["continue", "stop"] = "continue"
     zip: list[str] = []
+    objectives: list[str] = []
 
 
 class ExperimentConfig(Section):

@@ -22,9 +22,10 @@ from runner.errors import RequestError, did_you_mean, listing
 _PLUGINS = (
     "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
     "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+    "runner.sweeps.launcher.ParallelLauncher",
+    "runner.sweeps.study.StudySweeper",
     "runner.sweeps.sweeper.JobSweeper",
     "runner.sweeps.space.suggest_space",
-    "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
     "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper",
     "hydra_plugins.hydra_optuna_sweeper._impl.create_nsgaii_sampler",
     "hydra_plugins.hydra_optuna_sweeper._impl.create_nsgaiii_sampler",

@@ -177,6 +177,11 @@ class ConfigEstimator(ConfigParameters):
         """Per-epoch curves of a network; empty for other models."""
         return dict(getattr(self.model_, "history_", {}))
 
+    @property
+    def notes_(self) -> list[str]:
+        """What a user should know of how the model was fitted."""
+        return list(getattr(self.model_, "notes_", []))
+
 
 class FailedBeforeError(RuntimeError):
     """The same fit failed before in this run; the message says how."""

@@ -6,11 +6,9 @@ Importing it imports TensorFlow; `runner.training.runtime.start_tensorflow` come
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import keras
@@ -33,8 +31,6 @@ from runner.training.optimizers import fused, make_optimizer
 from runner.training.runtime import seeded
 from runner.training.session import Session, has_session, session_for
 from runner.training.states import Checkpoint, StateStore, TrainingState
-
-logger = logging.getLogger(__name__)
 
 
 def wrap_network(
@@ -94,11 +90,6 @@ def wrap_network(
 
 
 _designs = Designs()
-
-
-@cache
-def say_once(message: str) -> None:
-    logger.info(message)
 
 
 class _Network:
@@ -192,8 +183,9 @@ class _Network:
         model = self.model_
         if not self.is_known_:
             self._design = self._design_of(model, self.training.fast)
+        self.notes_ = []
         if self._design.comes_compiled:
-            say_once(f"{self.model.__name__} comes compiled: optimizer.* is not used")
+            self.notes_.append(f"{self.model.__name__} comes compiled: optimizer.* is not used")
         data = [inputs_of(model, X), self._targets(model, y)]
         if sample_weight is not None:
             data.append(np.asarray(sample_weight, np.float32))
@@ -233,7 +225,7 @@ class _Network:
                 )
             return state
         if self.training.fast:
-            say_once(f"training through Keras's own fit: {reason}")
+            self.notes_.append(f"training through Keras's own fit: {reason}")
         fresh = self._fresh_model()
         self._design = self._design_of(fresh, fast=False)
         return train_with_keras(self._session_to_train(fresh), fit, start)

@@ -21,7 +21,8 @@ class Evaluation:
     """One configuration's scores: cross-validated, and once on the test rows.
 
     ``params`` maps config paths to values. ``cv_mean`` and ``cv_std`` are of the refit scorer,
-    over folds. ``test`` maps scorer names to scores; ``test_ci95`` is the refit scorer's interval.
+    over folds; ``cv`` maps every scorer's name to its mean. ``test`` maps scorer names to scores;
+    ``test_ci95`` is the refit scorer's interval.
     """
 
     params: dict[str, Any]
@@ -30,6 +31,7 @@ class Evaluation:
     cv_scores: list[Number]
     test: dict[str, Number]
     test_ci95: tuple[Number, Number] | None = None
+    cv: dict[str, Number] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,21 +55,29 @@ class DataSummary:
 
 @dataclass(frozen=True)
 class TrialCounts:
-    """``n_candidates`` counts the search's own candidates, ``n_fits`` their fits on folds."""
+    """Counts of the search's own candidates, and of their fits on folds.
+
+    ``n_pruned`` candidates were stopped by a pruner before their last fold.
+    """
 
     n_candidates: int
     n_fits: int
     n_failed: int
     n_restored: int = 0
+    n_pruned: int = 0
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Wall-clock seconds; ``search_s`` is the search alone, worker start included."""
+    """Wall-clock seconds; ``search_s`` is the search alone, worker start included.
+
+    ``fit_s`` is the mean over folds of fitting and scoring the best in cross-validation.
+    """
 
     total_s: Number
     search_s: Number
     refit_s: Number
+    fit_s: Number = math.nan
 
 
 @dataclass(frozen=True)

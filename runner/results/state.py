@@ -142,6 +142,15 @@ def read_state(directory: RunDirectory) -> RunState | None:
     return state
 
 
+def note_death(directory: RunDirectory) -> None:
+    """Note that a run failed whose process died, and so could not note it itself."""
+    state = read_state(directory)
+    if state is not None:
+        directory.write_text(
+            directory.state, to_json({**vars(state), "status": "failed"}, indent=2)
+        )
+
+
 def is_held(directory: RunDirectory) -> bool:
     """Whether a live process is writing in the directory."""
     try:

@@ -60,6 +60,9 @@ def _footer(result: Result, run_dir: Path) -> list[Text]:
     lines = []
     if result.trials and result.trials.n_failed:
         lines.append(f"{result.trials.n_failed} of {result.trials.n_candidates} candidates failed")
+    if result.trials and result.trials.n_pruned:
+        n_pruned, n_all = result.trials.n_pruned, result.trials.n_candidates
+        lines.append(f"{n_pruned} of {n_all} candidates were pruned after their first folds")
     if result.timing:
         search = duration(result.timing.search_s)
         lines.append(f"Took {duration(result.timing.total_s)}, of which the search {search}")

@@ -33,12 +33,14 @@ def trials_table(
     """Turn scikit-learn's ``cv_results_`` into one row per candidate, in order of evaluation.
 
     A candidate of successive halving is shown as its last rung left it; ranks put later rungs
-    first, then higher scores, then failures. Equal scores share the smaller rank.
+    first, then higher scores, then pruned candidates, then failures. Equal scores share the smaller
+    rank.
 
     Parameters
     ----------
     cv_results
-        As scikit-learn's searches leave it.
+        As scikit-learn's searches leave it; a column ``pruned`` marks candidates without a score
+        that did not fail.
     refit
         With several metrics, the one that fills ``mean_test_score`` and its siblings; the means
         and deviations of all of them follow as ``mean_test_<metric>``, ``std_test_<metric>``.
@@ -49,7 +51,8 @@ def trials_table(
     Returns
     -------
     DataFrame
-        ``status`` is ``completed``, ``stopped`` (by halving, before the last rung) or ``failed``.
+        ``status`` is ``completed``, ``stopped`` (by halving, before the last rung), ``pruned``
+        (before its last fold, so without a mean score) or ``failed``.
         Parameter columns hold Python objects; NaN where a candidate lacks the parameter.
 
     Raises
@@ -66,11 +69,14 @@ def trials_table(
     rows = _last_rows(params, rungs, cv_results.get("n_resources"))
 
     scores = _score_columns(cv_results, metric)
+    pruned = np.asarray(cv_results.get("pruned", np.zeros(n_rows)), dtype=bool)
     is_failed = np.isnan(scores["mean_test_score"]) | np.isin(np.arange(n_rows), list(failed))
+    # What keeps a candidate from being ranked: 0 nothing, 1 pruned, 2 failed.
+    out = np.where(pruned, 1, 2 * is_failed)[rows]
     table = pd.DataFrame(scores).iloc[rows].reset_index(drop=True)
-    table.insert(0, "rank", _ranks(scores["mean_test_score"][rows], rungs[rows], is_failed[rows]))
+    table.insert(0, "rank", _ranks(scores["mean_test_score"][rows], rungs[rows], out))
     table["mean_fit_time"] = np.asarray(cv_results["mean_fit_time"], dtype=float)[rows]
-    table["status"] = _statuses(rungs[rows], rungs.max(initial=0), is_failed[rows])
+    table["status"] = _statuses(rungs[rows], rungs.max(initial=0), out)
     for path, values in params.items():
         table[path] = pd.Series([values[row] for row in rows], dtype=object)
     return table
@@ -201,10 +207,10 @@ def _score_columns(cv_results: Mapping[str, Any], metric: str) -> dict[str, Arra
     return {name: np.asarray(values, dtype=float) for name, values in columns.items()}
 
 
-def _ranks(scores: Array, rungs: Array, failed: Array) -> list[int]:
+def _ranks(scores: Array, rungs: Array, out: Array) -> list[int]:
     keys = [
-        (is_failed, 0, 0.0) if is_failed else (is_failed, -rung, -score)
-        for score, rung, is_failed in zip(scores, rungs, failed, strict=True)
+        (reason, 0, 0.0) if reason else (reason, -rung, -score)
+        for score, rung, reason in zip(scores, rungs, out, strict=True)
     ]
     first: dict[Any, int] = {}
     for place, key in enumerate(sorted(keys), start=1):
@@ -212,10 +218,10 @@ def _ranks(scores: Array, rungs: Array, failed: Array) -> list[int]:
     return [first[key] for key in keys]
 
 
-def _statuses(rungs: Array, last_rung: int, failed: Array) -> list[str]:
+def _statuses(rungs: Array, last_rung: int, out: Array) -> list[str]:
     return [
-        "failed" if is_failed else "stopped" if rung < last_rung else "completed"
-        for rung, is_failed in zip(rungs, failed, strict=True)
+        ("stopped" if rung < last_rung else "completed", "pruned", "failed")[reason]
+        for rung, reason in zip(rungs, out, strict=True)
     ]
 
 

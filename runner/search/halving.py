@@ -68,6 +68,7 @@ class SuccessiveHalving(BaseSearchCV):
             refit=refit,
             cv=cv,
             error_score=error_score,
+            return_train_score=False,
         )
         self.param_distributions = param_distributions
         self.n_iter = n_iter

@@ -27,6 +27,7 @@ class NoSearch(BaseSearchCV):
             refit=refit,
             cv=cv,
             error_score=error_score,
+            return_train_score=False,
         )
 
     def _run_search(self, evaluate_candidates: Any) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Self
 
 import numpy as np
 import optuna
+from joblib import Parallel
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 
 from runner.config.schema import PositiveInt
+from runner.search.fold_by_fold import Candidate, FoldByFold, cv_results
 from runner.search.halving import mean_scores
 from runner.search.space import Choice, Dimension, Space
 
@@ -29,6 +33,9 @@ class OptunaSearch(BaseSearchCV):
         it is part of the result and does not follow `n_jobs`.
     sampler
         Any single-objective Optuna sampler; by default TPE (Bergstra et al., 2011), unseeded.
+    pruner
+        Decides after each fold which candidates of a batch are not worth the next one; by default
+        every candidate has all its folds. See `FoldByFold` for what it is told.
     rank_by
         The scorer that is told to the sampler, where there are several.
 
@@ -46,6 +53,7 @@ class OptunaSearch(BaseSearchCV):
         n_iter: PositiveInt = 10,
         batch_size: PositiveInt = 4,
         sampler: optuna.samplers.BaseSampler | None = None,
+        pruner: optuna.pruners.BasePruner | None = None,
         scoring: Any = None,
         n_jobs: int | None = None,
         refit: bool | str = True,
@@ -60,29 +68,71 @@ class OptunaSearch(BaseSearchCV):
             refit=refit,
             cv=cv,
             error_score=error_score,
+            return_train_score=False,
         )
         self.space = space
         self.n_iter = n_iter
         self.batch_size = batch_size
         self.sampler = sampler
+        self.pruner = pruner
         self.rank_by = rank_by
 
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+        """Search over candidates fitted on X of shape (n, …) and y of shape (n,).
+
+        ``groups`` of shape (n,) go to the splitter.
+        """
+        if self.pruner is None:
+            super().fit(X, y, **params)
+            return self
+        scorer, metric = self._get_scorers()
+        splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        splits = list(splitter.split(X, y, params.get("groups")))
+        done: list[Candidate] = []
+        with Parallel(n_jobs=self.n_jobs) as parallel:
+            folds = FoldByFold(self.estimator, scorer, parallel, splits)
+            for trials in self._batches():
+                batch = [Candidate(t, suggest(self.space, t), self.rank_by) for t in trials]
+                folds.evaluate(batch, X, y)
+                for candidate in batch:
+                    candidate.tell(self.study_)
+                done += batch
+        self.scorer_, self.n_splits_ = scorer, len(splits)
+        self.cv_results_ = cv_results(done, len(splits), self._format_results)
+        self.multimetric_ = f"mean_test_{metric}" not in self.cv_results_
+        if not self.multimetric_:
+            self.best_index_ = self._select_best_index(self.refit, metric, self.cv_results_)
+            self.best_params_ = self.cv_results_["params"][self.best_index_]
+            self.best_score_ = self.cv_results_[f"mean_test_{metric}"][self.best_index_]
+        if self.refit:
+            self.best_estimator_ = clone(self.estimator).set_params(**self.best_params_).fit(X, y)
+        return self
+
     def _run_search(self, evaluate_candidates: Any) -> None:
+        for trials in self._batches():
+            results = evaluate_candidates([suggest(self.space, trial) for trial in trials])
+            scores = mean_scores(results, self.rank_by)[-len(trials) :]
+            for trial, score in zip(trials, scores, strict=True):
+                if np.isnan(score):
+                    self.study_.tell(trial, state=optuna.trial.TrialState.FAIL)
+                else:
+                    self.study_.tell(trial, float(score))
+
+    def _batches(self) -> Iterator[list[optuna.Trial]]:
+        """Start a study and ask for its trials; each batch is to be told before the next."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self.study_ = optuna.create_study(direction="maximize", sampler=self.sampler)
+            # Some pruners draw lots by the study's name.
+            self.study_ = optuna.create_study(
+                study_name="search",
+                direction="maximize",
+                sampler=self.sampler,
+                pruner=self.pruner or optuna.pruners.NopPruner(),
+            )
             for start in range(0, self.n_iter, self.batch_size):
                 size = min(self.batch_size, self.n_iter - start)
-                trials = [self.study_.ask() for _ in range(size)]
-                results = evaluate_candidates([suggest(self.space, trial) for trial in trials])
-                for trial, score in zip(
-                    trials, mean_scores(results, self.rank_by)[-size:], strict=True
-                ):
-                    if np.isnan(score):
-                        self.study_.tell(trial, state=optuna.trial.TrialState.FAIL)
-                    else:
-                        self.study_.tell(trial, float(score))
+                yield [self.study_.ask() for _ in range(size)]
 
 
 def suggest(

@@ -34,17 +34,7 @@ def progress(record: FitRecord, n_fits: int, n_splits: int, metric: str) -> Iter
     if not console.is_terminal:
         yield
         return
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("fits"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    ) as bar:
+    with make_bar(console, "fits") as bar:
         task = bar.add_task("searching", total=n_fits)
         done = threading.Event()
 
@@ -61,6 +51,21 @@ def progress(record: FitRecord, n_fits: int, n_splits: int, metric: str) -> Iter
         finally:
             done.set()
             watcher.join()
+
+
+def make_bar(console: Console, what: str) -> Progress:
+    """A bar that counts `what`, and is gone when its block ends."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(what),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
 
 
 def _state(record: FitRecord, n_splits: int, metric: str) -> tuple[int, float | None]:

@@ -42,8 +42,9 @@ class FitEntry:
 
     ``fold`` is the fingerprint of the training rows, ``rows`` of the rows scored; ``scores`` maps
     scorer names to scores, empty unless the fit is completed; ``error`` is the message and
-    ``trace`` the traceback of a failed one; ``at`` is when it was written, in seconds since 1970;
-    ``attempt`` counts how often the run had been resumed.
+    ``trace`` the traceback of a failed one; ``notes`` what a user should know of how it was done;
+    ``at`` is when it was written, in seconds since 1970; ``attempt`` counts how often the run had
+    been resumed.
     """
 
     candidate: str
@@ -55,6 +56,7 @@ class FitEntry:
     rows: str = ""
     error: str = ""
     trace: str = ""
+    notes: list[str] = field(default_factory=list)
     attempt: int = 0
     at: float = field(default_factory=time.time, compare=False)
 
@@ -71,8 +73,18 @@ class FitEntry:
         rows: str,
         scores: Mapping[str, float],
         fit_s: float,
+        notes: list[str],
     ) -> Self:
-        return cls(candidate, fold, mask(dict(leaves)), "completed", dict(scores), fit_s, rows)
+        return cls(
+            candidate,
+            fold,
+            mask(dict(leaves)),
+            "completed",
+            dict(scores),
+            fit_s,
+            rows,
+            notes=notes,
+        )
 
     @classmethod
     def failed(

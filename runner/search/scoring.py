@@ -232,7 +232,8 @@ class FoldScorer:
             raise
         seconds = estimator.fit_s_ + time.perf_counter() - started
         if known is None:
-            estimator.record.append(FitEntry.completed(*fit, rows, scores, seconds))
+            notes = estimator.notes_
+            estimator.record.append(FitEntry.completed(*fit, rows, scores, seconds, notes))
         return scores
 
     def _finite(self, scores: dict[str, float]) -> dict[str, float]:

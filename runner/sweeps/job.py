@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 from pathlib import Path
+from typing import Any
 
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
@@ -12,37 +12,40 @@ from omegaconf import DictConfig
 
 from runner.config.compose import first_line
 from runner.errors import RequestError
+from runner.interrupts import is_worker
 from runner.job import finished_job, run_job, set_log_level
 from runner.results.run_directory import RunDirectory
 from runner.results.schema import Result
 from runner.results.verdict import duration, mean_and_std
 from runner.search.record import RecordWriteError
+from runner.sweeps.objectives import job_value, read_objectives
 
 logger = logging.getLogger(__name__)
 
 
-def run_sweep_job(composed: DictConfig) -> float:
-    """Run a job and return its cross-validated score, NaN when it failed."""
+def run_sweep_job(composed: DictConfig) -> Any:
+    """Run a job and return its cross-validated score, or its objectives; NaN when it failed."""
     from runner.results.comparison.leaderboard import write_leaderboard
 
     hydra = HydraConfig.get()
+    objectives = read_objectives(composed.sweep, hydra.sweeper)
     directory, sweep = RunDirectory(Path(hydra.runtime.output_dir)), Path(hydra.sweep.dir)
     set_log_level(composed.log_level)
     try:
         result = finished_job(composed, directory)
         if result is None:
             directory.result.unlink(missing_ok=True)
-            result = run_job(composed, directory, resumable=sweep)
-            _say(hydra.job.num, result)
+            result = run_job(composed, directory, resumable=None if is_worker() else sweep)
+            say(hydra.job.num, directory)
     except (Exception, RecordWriteError) as error:
         logger.error("job %s failed: %s", hydra.job.num, first_line(error))
         logger.debug("", exc_info=True)
         if not directory.result.exists():
-            _record_failure(directory, composed.seed, hydra, error)
-        return math.nan
+            record_failure(directory, composed.seed, hydra, error)
+        result = None
     finally:
-        write_leaderboard(sweep, status="running")
-    return math.nan if result.best is None else result.best.cv_mean
+        write_leaderboard(sweep, status="running", objectives=objectives)
+    return job_value(result, objectives)
 
 
 def has_failed(directory: RunDirectory) -> bool:
@@ -53,10 +56,10 @@ def has_failed(directory: RunDirectory) -> bool:
         return True
 
 
-def _record_failure(
+def record_failure(
     directory: RunDirectory, seed: int, hydra: HydraConf, error: BaseException
 ) -> None:
-    """Leave the record of a job that failed before it could begin."""
+    """Leave the record of a job that failed before it could leave one itself."""
     # Only now: it imports joblib, which no sweep's start need wait for.
     from runner.results.environment import describe_environment
 
@@ -75,7 +78,12 @@ def _record_failure(
     )
 
 
-def _say(number: int, result: Result) -> None:
+def say(number: int, directory: RunDirectory) -> None:
+    """Log the scores of a job that ended well."""
+    try:
+        result = directory.read_result()
+    except RequestError:
+        return  # it failed before it could leave one
     if result.best is not None and result.timing is not None:
         took = duration(result.timing.total_s)
         logger.info("job %s: CV %s in %s", number, mean_and_std(result.best), took)

@@ -22,23 +22,27 @@ from runner.config.compose import compose_config, hydra_for, note_secrets, parse
 from runner.config.overrides import parse_override, sweep_points, to_override
 from runner.config.trust import check_hydra
 from runner.errors import RequestError
-from runner.interrupts import INTERRUPTED, exit_at_once
+from runner.interrupts import INTERRUPTED, exit_at_once, stops_in_time
 from runner.results.atomic import write_text
 from runner.results.comparison.board import Board, make_boards
 from runner.results.comparison.board_tables import board_tables
 from runner.results.comparison.entry import read_entry
 from runner.results.comparison.find import find_jobs
 from runner.results.comparison.leaderboard import CSV, write_leaderboard
+from runner.results.comparison.pareto import Objective, front_table
 from runner.results.comparison.tables import print_tables
 from runner.results.jsonable import to_json
 from runner.results.state import locked
 from runner.sweeps.jobs import Job, enumerate_jobs
+from runner.sweeps.launcher import jobs_at_once
+from runner.sweeps.objectives import read_objectives
 
 logger = logging.getLogger(__name__)
 
 REQUEST, STUDY = "request.json", "study.db"
 _FLAGS = ("--multirun", "--config-name", "--config-dir")
 _OWN_SWEEPER = "runner.sweeps.sweeper.JobSweeper"
+_OWN_LAUNCHER = "runner.sweeps.launcher.ParallelLauncher"
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Sweep:
 
     folder: Path
     command: CommandLine
+    objectives: tuple[Objective, ...] = ()
 
     def run(self, launch: Callable[[], None]) -> int:
         """Run the jobs by way of `launch`, and say who won; return the exit code.
@@ -72,15 +77,35 @@ class Sweep:
             # A study is told everything again, by jobs that answer from their records.
             (self.folder / STUDY).unlink(missing_ok=True)
             try:
-                launch()
+                # Jobs have their own; this is for what is between them, and for jobs side by side.
+                with stops_in_time(self._say_how_to_go_on):
+                    launch()
             except KeyboardInterrupt:
-                write_leaderboard(self.folder, status="interrupted")
-                shown = shlex.quote(os.path.relpath(self.folder))
-                print(f"interrupted; go on with: python -m runner resume {shown}", file=sys.stderr)  # noqa: T201
+                self._say_how_to_go_on()
+                write_leaderboard(self.folder, "interrupted", self.objectives)
                 exit_at_once(INTERRUPTED)
-            boards = write_leaderboard(self.folder)
+            boards = write_leaderboard(self.folder, objectives=self.objectives)
             _write_report(self.folder, boards, request)
-            return _conclude(self.folder)
+            return self._conclude()
+
+    def _say_how_to_go_on(self) -> None:
+        shown = shlex.quote(os.path.relpath(self.folder))
+        print(f"interrupted; go on with: python -m runner resume {shown}", file=sys.stderr)  # noqa: T201
+
+    def _conclude(self) -> int:
+        entries = [read_entry(job) for job in find_jobs(self.folder)]
+        by_seed = len({entry.seed for entry in entries}) > 1
+        console = Console()
+        tables = board_tables(make_boards(entries, by_seed=by_seed), by_seed=by_seed, short=True)
+        if len(self.objectives) > 1:
+            boards = make_boards(entries)
+            tables += [front_table(board, self.objectives, self.folder) for board in boards]
+        print_tables(tables, "table", console)
+        console.file.write(f"leaderboard  {os.path.relpath(self.folder / CSV)}\n")
+        failed = [entry for entry in entries if entry.status == "failed"]
+        for entry in failed:
+            print(f"job {entry.number} failed: {entry.error}", file=sys.stderr)  # noqa: T201
+        return 1 if failed or not entries else 0
 
 
 def prepare_sweep(request: CommandLine, composed: DictConfig, resumes: Path | None) -> Sweep:
@@ -99,9 +124,11 @@ def prepare_sweep(request: CommandLine, composed: DictConfig, resumes: Path | No
         For jobs that can't be composed; with ``sweep.on_error=stop`` for any that can't be run.
         Otherwise those are told, and fail when their turn comes.
     """
-    is_adaptive = composed.hydra.sweeper._target_ != _OWN_SWEEPER
-    if is_adaptive:
-        request = _for_study(request, composed)
+    objectives = read_objectives(composed.sweep, composed.hydra.sweeper)
+    if composed.hydra.launcher._target_ == _OWN_LAUNCHER:
+        jobs_at_once(composed)
+    if composed.hydra.sweeper._target_ != _OWN_SWEEPER:
+        request = _for_study(request, composed, objectives)
     HydraConfig.instance().set_config(composed)
     folder = Path(composed.hydra.sweep.dir).absolute() if resumes is None else resumes
     if resumes is None and folder.is_dir() and any(folder.iterdir()):
@@ -114,7 +141,7 @@ def prepare_sweep(request: CommandLine, composed: DictConfig, resumes: Path | No
     for number, problem in problems.items():
         words = " ".join(jobs[number])
         print(f"job {number} ({words}) will fail: {problem}", file=sys.stderr)  # noqa: T201
-    return Sweep(folder, request)
+    return Sweep(folder, request, objectives)
 
 
 def read_request(folder: Path) -> SweepRequest:
@@ -147,8 +174,10 @@ def _write_report(folder: Path, boards: Sequence[Board], request: SweepRequest) 
         logger.debug("", exc_info=True)
 
 
-def _for_study(request: CommandLine, composed: DictConfig) -> CommandLine:
-    """Make each job one cross-validated config; a grid is given its values beforehand."""
+def _for_study(
+    request: CommandLine, composed: DictConfig, objectives: Sequence[Objective]
+) -> CommandLine:
+    """Make each job one cross-validated config, judged as asked; a grid is given its values."""
     import optuna
 
     from runner.preparation import prepare
@@ -156,7 +185,17 @@ def _for_study(request: CommandLine, composed: DictConfig) -> CommandLine:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if not any(parse_override(text).key_or_group == "search" for text in request.overrides):
         request = replace(request, overrides=[*request.overrides, "search=none"])
-    if composed.hydra.sweeper.sampler._target_.endswith(".GridSampler"):
+    if objectives:
+        directions = [objective.direction for objective in objectives]
+        value = directions if len(directions) > 1 else directions[0]
+        text = to_override("hydra.sweeper.direction", value)
+        request = replace(request, overrides=[*request.overrides, text])
+    sampler = composed.hydra.sweeper.sampler._target_
+    if len(objectives) > 1 and sampler.endswith(".CmaEsSampler"):
+        raise RequestError(
+            "hydra/sweeper/sampler", "cmaes takes one objective; tpe and nsgaii more"
+        )
+    if sampler.endswith(".GridSampler"):
         first = next(sweep_points(request.overrides))
         config = parse_config(compose_config(first, request.config_name, request.config_dir))
         branches = prepare(config).space.grid()
@@ -202,16 +241,3 @@ def _problems(request: CommandLine, jobs: Sequence[Job]) -> dict[int, RequestErr
     finally:
         logging.getLogger().removeHandler(silence)
     return problems
-
-
-def _conclude(folder: Path) -> int:
-    entries = [read_entry(job) for job in find_jobs(folder)]
-    by_seed = len({entry.seed for entry in entries}) > 1
-    console = Console()
-    tables = board_tables(make_boards(entries, by_seed=by_seed), by_seed=by_seed, short=True)
-    print_tables(tables, "table", console)
-    console.file.write(f"leaderboard  {os.path.relpath(folder / CSV)}\n")
-    failed = [entry for entry in entries if entry.status == "failed"]
-    for entry in failed:
-        print(f"job {entry.number} failed: {entry.error}", file=sys.stderr)  # noqa: T201
-    return 1 if failed or not entries else 0

@@ -48,5 +48,5 @@ class JobSweeper(BasicSweeper):
         """How many jobs the launcher gets at a time."""
         assert self.config is not None
         if self.config.sweep.on_error == "stop":
-            return max(1, int(OmegaConf.select(self.config, "hydra.launcher.n_jobs") or 1))
+            return int(getattr(self.launcher, "at_once", 1))
         return self.max_batch_size or n_jobs

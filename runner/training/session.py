@@ -19,7 +19,7 @@ from runner.training.predictor import Predictor, any_rows, chunks
 from runner.training.states import Arrays
 from runner.training.step import scalars, step_of
 
-_KEPT_SESSIONS = 32
+_MOST_SESSIONS = 16
 # What a training step raises that can't become a graph, or that is wrong.
 _TRACE_ERRORS = (
     AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError, tf.errors.OpError,
@@ -219,7 +219,7 @@ def has_session(key: Hashable) -> bool:
 def session_for(key: Hashable, build: Callable[[], Session], to_train: bool = False) -> Session:
     """Return the process's session of this architecture, built on first use.
 
-    The least recently used sessions are dropped beyond a fixed number.
+    Beyond a fixed number, the less recently used half is dropped.
 
     Parameters
     ----------
@@ -229,6 +229,9 @@ def session_for(key: Hashable, build: Callable[[], Session], to_train: bool = Fa
     if key not in _sessions or (to_train and _sessions[key].is_spent):
         _sessions[key] = build()
     _sessions.move_to_end(key)
-    while len(_sessions) > _KEPT_SESSIONS:
-        _sessions.popitem(last=False)
+    if len(_sessions) > _MOST_SESSIONS:
+        for old in list(_sessions)[: _MOST_SESSIONS // 2]:
+            del _sessions[old]
+        # TensorFlow keeps what it has prepared of their graphs until its seed is set.
+        tf.random.set_seed(0)
     return _sessions[key]

@@ -117,31 +117,24 @@ def test_balanced_classes_are_class_weights_of_keras() -> None:
     ],
 )
 def test_what_only_keras_can_train_it_trains(
-    factory: str, model: dict[str, Any], reason: str, caplog: pytest.LogCaptureFixture
+    factory: str, model: dict[str, Any], reason: str
 ) -> None:
-    from runner.estimator.network import say_once
-
-    say_once.cache_clear()
-    caplog.set_level("INFO")
     fitted = fit(factory, model=model)
     assert not fitted.model_.fast_
     assert len(fitted.history_["loss"]) == 3
     assert fitted.predict(X).shape == (144,)
-    assert "training through Keras's own fit: " in caplog.text
-    assert reason in caplog.text
+    assert fitted.notes_[-1].startswith("training through Keras's own fit: ")
+    assert reason in fitted.notes_[-1]
 
 
-def test_batch_callbacks_are_called_for_every_batch(caplog: pytest.LogCaptureFixture) -> None:
-    from runner.estimator.network import say_once
-
-    say_once.cache_clear()
-    caplog.set_level("INFO")
+def test_batch_callbacks_are_called_for_every_batch() -> None:
     counting = {"_target_": "own_models.CountBatches"}
     own_models.CountBatches.batches = 0
     fits = [fit("own_layer", training={"callbacks": [counting]}) for _ in range(2)]
     assert own_models.CountBatches.batches == 2 * 3 * 9
     assert fits[0].history_ == fits[1].history_
-    assert caplog.text.count("training through Keras's own fit: a callback acts within epochs") == 1
+    note = "training through Keras's own fit: a callback acts within epochs"
+    assert [fitted.notes_ for fitted in fits] == [[note]] * 2
 
 
 @pytest.mark.parametrize("what", ["variable", "keras", "tensorflow"])

@@ -17,7 +17,7 @@ from runner.search.record import FitEntry, FitRecord, candidate_id
 
 def entry(number: int) -> FitEntry:
     return FitEntry.completed(
-        f"c{number}", {"model.x": number}, f"fold{number}", "rows", {"accuracy": 0.5}, 1.25
+        f"c{number}", {"model.x": number}, f"fold{number}", "rows", {"accuracy": 0.5}, 1.25, ["x"]
     )
 
 

@@ -30,8 +30,9 @@ class Entry:
     """The facts of one run.
 
     ``status`` is ``running``, ``interrupted``, ``failed`` or ``completed``; only a completed run
-    has scores. ``params`` maps config paths to the winner's values; ``started`` is in seconds
-    since 1970. What is not known is None, or the empty string for a name.
+    has scores. ``params`` maps config paths to the winner's values, ``cv`` every scorer's name to
+    its cross-validated mean; ``fit_s`` is a fit's mean time; ``started`` is in seconds since 1970.
+    What is not known is None, or the empty string for a name.
     """
 
     directory: RunDirectory
@@ -48,10 +49,12 @@ class Entry:
     cv_mean: float | None = None
     cv_std: float | None = None
     cv_scores: tuple[float, ...] = ()
+    cv: Mapping[str, float] = field(default_factory=dict)
     test: float | None = None
     test_ci95: tuple[float, float] | None = None
     started: float | None = None
     total_s: float | None = None
+    fit_s: float | None = None
     error: str | None = None
 
     @property
@@ -100,6 +103,7 @@ def read_entry(directory: RunDirectory) -> Entry:
         fingerprint=result.data.fingerprint if result.data else None,
         started=state.started if state else None,
         total_s=_finite(result.timing.total_s) if result.timing else None,
+        fit_s=_finite(result.timing.fit_s) if result.timing else None,
     )
     if status == "failed" and error:
         return replace(entry, error=f"{error.get('type', 'error')}: {error.get('message', '')}")
@@ -112,6 +116,7 @@ def read_entry(directory: RunDirectory) -> Entry:
         cv_mean=_finite(best.cv_mean),
         cv_std=_finite(best.cv_std),
         cv_scores=tuple(best.cv_scores),
+        cv={name: score for name, score in best.cv.items() if math.isfinite(score)},
         test=_finite(best.test.get(result.scoring or "", math.nan)),
         test_ci95=best.test_ci95,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from runner.results.comparison.board import Board, board_records, make_boards, p
 from runner.results.comparison.entry import Entry, read_entry
 from runner.results.comparison.find import find_jobs
 from runner.results.comparison.lead import METHOD
+from runner.results.comparison.pareto import Objective, front_records, objective_columns
 from runner.results.comparison.ranking import best_of, sweep_status
 from runner.results.comparison.tables import Record, to_csv
 from runner.results.jsonable import to_json
@@ -20,7 +23,9 @@ SCHEMA = 1
 CSV, JSON = "leaderboard.csv", "sweep.json"
 
 
-def write_leaderboard(folder: Path, status: str | None = None) -> list[Board]:
+def write_leaderboard(
+    folder: Path, status: str | None = None, objectives: Sequence[Objective] = ()
+) -> list[Board]:
     """Write a sweep's leaderboard from its jobs' run directories, each file atomically.
 
     Parameters
@@ -30,6 +35,8 @@ def write_leaderboard(folder: Path, status: str | None = None) -> list[Board]:
     status
         The sweep's, where the caller knows better than its jobs: jobs that are still to come
         leave no trace.
+    objectives
+        What else jobs are judged by; with several of them, which jobs no other one beats.
 
     Returns
     -------
@@ -44,7 +51,9 @@ def write_leaderboard(folder: Path, status: str | None = None) -> list[Board]:
     entries = [_read(job) for job in find_jobs(folder)]
     boards = make_boards(entries)
     repeats = make_boards(entries, by_seed=True)
-    write_text(folder / CSV, to_csv(board_records(boards, base=folder)))
+    columns = objective_columns(boards, objectives)
+    rows = zip(board_records(boards, base=folder), columns, strict=True)
+    write_text(folder / CSV, to_csv([{**row, **more} for row, more in rows]))
     winners = [_winner(board) for board in repeats if board.group.rows[0].rank is not None]
     record = {
         "schema": SCHEMA,
@@ -53,6 +62,8 @@ def write_leaderboard(folder: Path, status: str | None = None) -> list[Board]:
         "groups": [group for board in repeats for group in _groups(board)],
         "winner": winners[0] if len(winners) == 1 else None,
         "winners": winners,
+        "objectives": [asdict(objective) for objective in objectives],
+        "pareto": front_records(boards, objectives),
     }
     write_text(folder / JSON, to_json(record, indent=2) + "\n")
     return boards

@@ -47,7 +47,8 @@ def search_history(
                 marker={"color": colour, "opacity": 0.75},
                 hovertemplate=unit + " %{x}: %{y:.4f}<br>%{text}<extra></extra>",
             )
-    _add_failures(figure, trials, unit)
+    for status, symbol in (("pruned", "triangle-down"), ("failed", "x")):
+        _add_unscored(figure, trials, status, symbol, unit)
     completed = trials[trials["status"] == "completed"]
     figure.add_scatter(
         x=completed.index,
@@ -131,18 +132,20 @@ def _lines(columns: Mapping[str, list[Any]], row: int) -> list[str]:
     return [f"{label(path)} = {label(value)}" for path, value in given.items()]
 
 
-def _add_failures(figure: go.Figure, trials: pd.DataFrame, unit: str) -> None:
-    """Mark failed candidates at the foot of the plot: they have no score to be placed by."""
-    failed = trials[trials["status"] == "failed"]
-    if len(failed):
+def _add_unscored(
+    figure: go.Figure, trials: pd.DataFrame, status: str, symbol: str, unit: str
+) -> None:
+    """Mark candidates at the foot of the plot that have no score to be placed by."""
+    rows = trials[trials["status"] == status]
+    if len(rows):
         lowest = trials["mean_test_score"].min()
         figure.add_scatter(
-            x=failed.index,
-            y=[0.0 if np.isnan(lowest) else lowest] * len(failed),
-            name="failed",
+            x=rows.index,
+            y=[0.0 if np.isnan(lowest) else lowest] * len(rows),
+            name=status,
             mode="markers",
-            marker={"color": FAILED, "symbol": "x"},
-            hovertemplate=unit + " %{x} failed<extra></extra>",
+            marker={"color": FAILED, "symbol": symbol},
+            hovertemplate=f"{unit} %{{x}} {status}<extra></extra>",
         )
 
 
