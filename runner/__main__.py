@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from io import TextIOWrapper
 
-from runner.errors import RequestError, did_you_mean
+from runner.completion import QUERY, completes_overrides
+from runner.errors import ExperimentError, RequestError, did_you_mean
 from runner.secrets import guard_output
 
 Verb = Callable[[Sequence[str]], int]
@@ -16,11 +17,15 @@ Verb = Callable[[Sequence[str]], int]
 # Imported when called: looking at runs must not wait for what running them needs.
 _VERBS = {
     "compare": "runner.verbs.compare",
+    "init": "runner.verbs.init",
     "ls": "runner.verbs.ls",
+    "options": "runner.verbs.options",
+    "plan": "runner.verbs.plan",
+    "predict": "runner.verbs.predict",
     "resume": "runner.resume",
     "show": "runner.verbs.show",
 }
-_DONE, _REFUSED = 0, 2
+_DONE, _FAILED, _REFUSED, _INTERRUPTED = 0, 1, 2, 130
 
 
 def main() -> None:
@@ -30,6 +35,13 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     guard_output()
     first, *rest = sys.argv[1:] or [""]
+    if first in ("-h", "--help") and not rest:
+        from runner.verbs.help import help_text
+
+        print(help_text(_VERBS), end="")  # noqa: T201
+        sys.exit(_DONE)
+    if sys.argv[1:] == QUERY and not completes_overrides(_VERBS):
+        sys.exit(_DONE)
     if first in _VERBS:
         sys.exit(_run(first, rest))
     if first and first[0] not in "-~" and "=" not in first:
@@ -47,6 +59,11 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except RequestError as error:
         return _refuse(str(error))
+    except ExperimentError as error:
+        _refuse(str(error))
+        return _FAILED
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     except BrokenPipeError:
         # Whoever read has read enough (`| head`); Python must not try again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

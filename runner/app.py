@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,12 +20,12 @@ from rich.console import Console
 from runner.command_line import CommandLine, parse_arguments
 from runner.config.compose import (
     CONFIG_NAME,
-    built_in_conf,
     compose_config,
     note_secrets,
     parse_config,
     register,
 )
+from runner.config.folders import built_in_conf
 from runner.config.overrides import sweep_points, to_override
 from runner.config.trust import check_hydra, hydra_whitelist
 from runner.errors import ExperimentError, RequestError
@@ -40,6 +40,9 @@ from runner.sweeps.launcher import ParallelLauncher
 from runner.sweeps.study import StudySweeper
 from runner.sweeps.sweep import Sweep, prepare_sweep
 from runner.sweeps.sweeper import JobSweeper
+
+if TYPE_CHECKING:
+    from runner.preparation import Experiment
 
 logger = logging.getLogger(__name__)
 
@@ -63,12 +66,9 @@ def run_app(arguments: Sequence[str], resumes: Path | None = None) -> int:
     global _exit_code
     _exit_code = DONE
     try:
-        request = parse_arguments(arguments)
-        register()
-        for plugin in (JobSweeper, StudySweeper, ParallelLauncher):
-            Plugins.instance().register(plugin)
-        sweep = _check(request, resumes)
-        if sweep is not None:
+        request, checked = check(arguments, resumes)
+        if isinstance(checked, Sweep):
+            sweep = checked
             return sweep.run(lambda: _run_hydra(sweep.command, "hydra.sweep.dir", sweep.folder))
     except RequestError as error:
         print(f"runner: {error}", file=sys.stderr)  # noqa: T201
@@ -91,8 +91,30 @@ def _run_hydra(request: CommandLine, key: str, folder: Path | None) -> None:
     )(_job)()
 
 
-def _check(request: CommandLine, resumes: Path | None) -> Sweep | None:
-    """Check what is to be run, as far as that is known now; return the sweep, if it is one."""
+def check(
+    arguments: Sequence[str], resumes: Path | None = None
+) -> tuple[CommandLine, Sweep | Experiment | None]:
+    """Read a command line, and check what it asks for, as far as that can be known now.
+
+    Returns
+    -------
+    tuple
+        The request, and the sweep or experiment to be run; None for flags that run nothing.
+
+    Raises
+    ------
+    RequestError
+        When it can't be run as asked.
+    """
+    request = parse_arguments(arguments)
+    register()
+    for plugin in (JobSweeper, StudySweeper, ParallelLauncher):
+        Plugins.instance().register(plugin)
+    return request, check_request(request, resumes)
+
+
+def check_request(request: CommandLine, resumes: Path | None = None) -> Sweep | Experiment | None:
+    """Check what is asked for, as `check` does."""
     if not request.composes:
         return None
     first = next(sweep_points(request.overrides)) if request.is_sweep else request.overrides
@@ -101,12 +123,10 @@ def _check(request: CommandLine, resumes: Path | None) -> Sweep | None:
     note_secrets(composed)
     if request.sweeps or (request.runs_one_job and composed.hydra.mode == RunMode.MULTIRUN):
         return prepare_sweep(request, composed, resumes)
-    if request.runs_one_job:
-        _check_job(composed, resumes)
-    return None
+    return _check_job(composed, resumes) if request.runs_one_job else None
 
 
-def _check_job(composed: DictConfig, resumes: Path | None) -> None:
+def _check_job(composed: DictConfig, resumes: Path | None) -> Experiment:
     config = parse_config(composed)
     # The folder's name refers to Hydra's own config, as it will in the job.
     HydraConfig.instance().set_config(composed)
@@ -119,7 +139,7 @@ def _check_job(composed: DictConfig, resumes: Path | None) -> None:
     silence = logging.NullHandler()
     logging.getLogger().addHandler(silence)
     try:
-        prepare(config)
+        return prepare(config)
     finally:
         logging.getLogger().removeHandler(silence)
 

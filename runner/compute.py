@@ -42,6 +42,11 @@ def take_share(cores: int) -> None:
     _share = cores
 
 
+def start_s(is_network: bool) -> float:
+    """Seconds before a new worker process can begin its first fit."""
+    return _NETWORK_START_S if is_network else _LEARNER_START_S
+
+
 class WorkersPayError(BaseException):
     """Worker processes would repay their start: the search is to go on in them.
 
@@ -89,8 +94,12 @@ class Pace:
     def _n_left(self, record: FitRecord) -> int:
         return self.n_fits - len(record.ended())
 
+    def repays(self, fit_s: float, n_left: float) -> bool:
+        """Whether so many fits of `fit_s` seconds would be done sooner in workers."""
+        return fit_s * n_left * (1 - 1 / self.n_jobs) > self.start_s
+
     def _judge(self, fit_s: float, n_left: float) -> None:
-        if fit_s * n_left * (1 - 1 / self.n_jobs) > self.start_s:
+        if self.repays(fit_s, n_left):
             raise WorkersPayError(f"fits of about {fit_s:.2g} s")
 
 
@@ -135,7 +144,5 @@ def processes_for(compute: Compute, n_fits: int, is_network: bool) -> Processes:
     most = min(room, n_fits)
     if most == 1:
         return Processes(1)
-    start_s = _NETWORK_START_S if is_network else _LEARNER_START_S
-    if _have_started:
-        start_s = _KEPT_START_S
-    return Processes(1, Pace(n_fits, most, start_s, first_compiles=is_network))
+    cost_s = _KEPT_START_S if _have_started else start_s(is_network)
+    return Processes(1, Pace(n_fits, most, cost_s, first_compiles=is_network))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _LONGEST = 2000
 
@@ -24,12 +25,25 @@ class RequestError(Exception):
         self.problem = problem
         super().__init__(_one_line(f"{path}: {problem}" if path else problem))
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows in place of a traceback."""
+        return [f"runner: {self}"]
+
     def __reduce__(self) -> tuple[type[RequestError], tuple[str | None, str]]:
         return type(self), (self.path, self.problem)
 
 
 class ExperimentError(Exception):
     """The experiment failed while running; shown as one line, exit code 1."""
+
+
+@contextlib.contextmanager
+def about(path: str | None) -> Iterator[None]:
+    """Say of what is refused in the block that `path` is at fault, whatever it named itself."""
+    try:
+        yield
+    except RequestError as error:
+        raise RequestError(path, error.problem) from None
 
 
 def _one_line(text: str) -> str:

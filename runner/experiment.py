@@ -18,6 +18,7 @@ from runner.config.overrides import to_override
 from runner.estimator.saved import save_estimator
 from runner.judging import Judged, compare_judged, judge_each
 from runner.preparation import Experiment
+from runner.results.card import render_card
 from runner.results.environment import describe_environment
 from runner.results.report.predictions import Fitted
 from runner.results.report.run import ReportDetails, write_report
@@ -127,7 +128,8 @@ def _run(
         timing=Timing(0.0, search_s, best.refit_s, mean_fit_s(evaluator, best_cv)),
     )
     _write_best_overrides(experiment, result, directory)
-    save_estimator(best.estimator, directory.model)
+    save_estimator(best.estimator, directory.model, experiment.data.unused)
+    _write_card(experiment, result, directory)
     details = _details(experiment, directory, best, baseline)
     _write_report(directory, _timed(result, started), trials, details, experiment.config.plots)
     return _timed(result, started)
@@ -208,6 +210,13 @@ def _write_report(
     except Exception as error:
         logger.warning("%s could not be written: %s", directory.report.name, error)
         logger.debug("", exc_info=True)
+
+
+def _write_card(experiment: Experiment, result: Result, directory: RunDirectory) -> None:
+    X, classes = experiment.data.X_train, experiment.data.classes
+    columns = list(X.columns) if isinstance(X, pd.DataFrame) else None
+    card = render_card(result, columns, None if classes is None else list(classes))
+    directory.write_text(directory.card, card)
 
 
 def _details(

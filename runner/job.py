@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
@@ -20,7 +21,12 @@ from runner.results.state import Writer, config_fingerprint, hold, read_state
 logger = logging.getLogger(__name__)
 
 
-def run_job(composed: DictConfig, directory: RunDirectory, resumable: Path | None) -> Result:
+def run_job(
+    composed: DictConfig,
+    directory: RunDirectory,
+    resumable: Path | None,
+    owns_process: bool = True,
+) -> Result:
     """Run what a composed config describes, or go on with it, in its run directory.
 
     Parameters
@@ -28,6 +34,9 @@ def run_job(composed: DictConfig, directory: RunDirectory, resumable: Path | Non
     resumable
         The folder by which it can be resumed, to be told when it is interrupted: the run's, or the
         sweep's. None leaves that to another process.
+    owns_process
+        Whether signals and all child processes are this job's to deal with; in a notebook they are
+        not.
 
     Raises
     ------
@@ -42,14 +51,16 @@ def run_job(composed: DictConfig, directory: RunDirectory, resumable: Path | Non
 
     config = parse_config(composed)
     set_log_level(config.log_level)
-    with hold(directory) as state, stops_in_time(partial(_interrupted, state, resumable)):
+    with hold(directory) as state, contextlib.ExitStack() as guarded:
+        if owns_process:
+            guarded.enter_context(stops_in_time(partial(_interrupted, state, resumable, True)))
         directory.write_text(directory.config, config_for_people(composed))
         experiment = prepare(config)
         attempt = state.begin(_content(config), experiment.data.fingerprint)
         try:
             return run_experiment(experiment, directory, attempt)
         except KeyboardInterrupt:
-            _interrupted(state, resumable)
+            _interrupted(state, resumable, owns_process)
             raise
 
 
@@ -67,8 +78,9 @@ def _content(config: ExperimentConfig) -> dict[str, object]:
     return config.model_dump(exclude={"overrides"})
 
 
-def _interrupted(state: Writer, resumable: Path | None) -> None:
-    end_workers()
+def _interrupted(state: Writer, resumable: Path | None, owns_process: bool) -> None:
+    if owns_process:
+        end_workers()
     if state.end("interrupted") and resumable is not None:
         shown = shlex.quote(os.path.relpath(resumable))
         logger.error("interrupted; go on with: python -m runner resume %s", shown)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import yaml
 
@@ -21,6 +19,7 @@ from runner.errors import RequestError
 from runner.results.run_directory import RunDirectory
 from runner.results.state import config_fingerprint, is_held, read_state
 from runner.sweeps.sweep import REQUEST, read_request
+from runner.verbs.arguments import Parser
 
 # Budgets may be raised on resuming: nothing that was done becomes wrong.
 _BUDGETS = ("search.n_iter", "hydra.sweeper.n_trials")
@@ -30,19 +29,20 @@ _LIMITS = tuple(
 _WITHOUT_EFFECT = ("compute.n_jobs", "hydra.launcher.n_jobs", "log_level", "plots")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise RequestError(None, f"{message}; usage: runner resume RUN_DIR [--force] [key=value …]")
+_ABOUT = """\
+Go on with a run or sweep that was killed, interrupted or failed, in its own folder: what is done is
+not done again, and the result is that of a run that was never stopped. Budgets and limits can be
+changed.
+
+examples:
+  runner resume outputs/runs/2026-11-25/16-52-32-digits-mlp-afd17d
+  runner resume outputs/sweeps/2026-11-25/18-58-52-601457 hydra.sweeper.n_trials=40"""
 
 
 def resume(arguments: Sequence[str]) -> int:
     """Continue a run in its own directory; finished fits are answered from its record."""
     try:
-        parser = _Parser(add_help=False)
-        parser.add_argument("directory", type=Path)
-        parser.add_argument("--force", action="store_true")
-        parser.add_argument("changes", nargs="*")
-        options = parser.parse_args(arguments)
+        options = _parser().parse(arguments)
         directory = RunDirectory(options.directory.absolute())
         if (directory.path / REQUEST).exists():
             return _resume_sweep(directory, options.changes, options.force)
@@ -58,6 +58,16 @@ def resume(arguments: Sequence[str]) -> int:
         print(f"runner: {error}", file=sys.stderr)  # noqa: T201
         return REFUSED
     return run_app([*flags, *overrides], resumes=directory.path)
+
+
+def _parser() -> Parser:
+    parser = Parser("resume", _ABOUT)
+    parser.add_argument("directory", type=Path, metavar="RUN_DIR")
+    parser.add_argument("changes", nargs="*", metavar="key=value")
+    parser.add_argument(
+        "--force", action="store_true", help="also where config, data or version have changed"
+    )
+    return parser
 
 
 def _resume_sweep(directory: RunDirectory, changes: Sequence[str], force: bool) -> int:

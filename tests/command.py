@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,6 +104,37 @@ def run_command(
         # Worker processes of a search write a line each; the last is the command's own.
         names = imported.read_text().splitlines()[-1].split()
     return CompletedRun(done.returncode, done.stdout, done.stderr, tuple(names), Path(cwd))
+
+
+def look(*args: str, cwd: Path, code: int = 0) -> CompletedRun:
+    """Run a command that leaves nothing behind in this process."""
+    from runner.__main__ import main
+
+    out, err, argv = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = ["runner", *args]
+    try:
+        with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
+            main()
+    except SystemExit as stop:
+        ended = stop.code
+    finally:
+        sys.argv = argv
+    assert ended == code, err.getvalue()
+    return CompletedRun(code, out.getvalue(), err.getvalue(), (), cwd)
+
+
+def refusal(*args: str, cwd: Path) -> str:
+    """The one line with which a command is refused in this process."""
+    (line,) = look(*args, cwd=cwd, code=2).err.splitlines()
+    return line.removeprefix("runner: ")
+
+
+def commands_of(page: str) -> list[list[str]]:
+    """The arguments of each runner command in the shell blocks of a page, as a path from ROOT."""
+    text = (ROOT / page).read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).splitlines()
+    return [shlex.split(line)[1:] for line in lines if line.startswith("runner ")]
 
 
 @dataclass(frozen=True)

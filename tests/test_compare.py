@@ -6,20 +6,16 @@ import csv
 import io
 import json
 import random
-import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command import ROOT, CompletedRun, Once, run_command, start_command
-
-from runner.__main__ import main
+from command import CompletedRun, Once, commands_of, look, refusal, run_command, start_command
 
 QUICK = ("model=logistic_regression", "compute.n_jobs=1")
 
@@ -59,29 +55,9 @@ def light(*args: str, cwd: Path, code: int = 0, env: dict[str, str] | None = Non
     return done
 
 
-def look(*args: str, cwd: Path, code: int = 0) -> CompletedRun:
-    """Run a command in this process: these verbs leave nothing behind."""
-    out, err, argv = io.StringIO(), io.StringIO(), sys.argv
-    sys.argv = ["runner", *args]
-    try:
-        with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
-            main()
-    except SystemExit as stop:
-        ended = stop.code
-    finally:
-        sys.argv = argv
-    assert ended == code, err.getvalue()
-    return CompletedRun(code, out.getvalue(), err.getvalue(), (), cwd)
-
-
 def records(*args: str, cwd: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = json.loads(look("compare", *args, "--format=json", cwd=cwd).out)
     return rows
-
-
-def refusal(*args: str, cwd: Path) -> str:
-    (line,) = look(*args, cwd=cwd, code=2).err.splitlines()
-    return line.removeprefix("runner: ")
 
 
 def blocks(text: str) -> list[list[str]]:
@@ -189,13 +165,9 @@ def test_any_folder_glob_or_file_names_runs_and_each_counts_once(runs: Path, swe
 
 
 def test_commands_of_the_page_run(runs: Path) -> None:
-    page = (ROOT / "docs" / "compare.md").read_text()
-    blocks_of_page = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    lines = "".join(blocks_of_page).splitlines()
-    assert len(lines) == 6
-    for line in lines:
-        program, *arguments = shlex.split(line)
-        assert program == "runner"
+    commands = commands_of("docs/compare.md")
+    assert len(commands) == 6
+    for arguments in commands:
         assert "iris" in look(*arguments, cwd=runs).out
 
 
@@ -343,7 +315,7 @@ def test_what_is_damaged_is_told_in_a_line_and_the_others_are_shown(
 
 MISTAKES = {
     "compar outputs": "there is no verb 'compar'; did you mean 'compare'?",
-    "model.dropout 0.3": "there is no verb 'model.dropout'; verbs: compare, ls, resume, show",
+    "model.dropout 0.3": "there is no verb 'model.dropout'; verbs: compare, ",
     "compare": "the following arguments are required: DIR; see runner compare --help",
     "compare missing": "there is no folder 'missing'",
     "compare empty": "there is no run in 'empty'",

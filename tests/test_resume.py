@@ -180,7 +180,7 @@ def test_a_live_run_is_left_alone(tmp_path: Path) -> None:
 
 def test_what_is_no_run_or_complete_is_refused(tmp_path: Path) -> None:
     assert "is no run directory" in refusal(run_command("resume", str(tmp_path), cwd=tmp_path))
-    assert "usage: runner resume" in refusal(run_command("resume", cwd=tmp_path))
+    assert "see runner resume --help" in refusal(run_command("resume", cwd=tmp_path))
     quick = ("data=iris", "model=logistic_regression", "search=none")
     assert run_command(*quick, cwd=tmp_path).code == 0
     assert "is complete" in refusal(resume(only(tmp_path)))

@@ -37,7 +37,7 @@ def test_wheel_runs_from_an_empty_folder(installed: Path, folder: Path) -> None:
     assert done.code == 0, done.err
     assert done.result["status"] == "completed"
     where = subprocess.run(
-        [sys.executable, "-c", "import runner.config.compose as c; print(c.built_in_conf())"],
+        [sys.executable, "-c", "import runner.config.folders as f; print(f.built_in_conf())"],
         env={**os.environ, "PYTHONPATH": str(installed)},
         cwd=folder,
         capture_output=True,
@@ -45,3 +45,10 @@ def test_wheel_runs_from_an_empty_folder(installed: Path, folder: Path) -> None:
         check=True,
     )
     assert where.stdout.strip() == str(installed / "runner" / "conf")
+
+
+def test_wheel_carries_the_template_of_a_project(installed: Path) -> None:
+    template = ROOT / "runner" / "template"
+    for path in template.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            assert (installed / "runner" / "template" / path.relative_to(template)).is_file()

@@ -24,8 +24,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from omegaconf.resolvers import oc
 from yaml import MarkedYAMLError, YAMLError
 
-import runner
 from runner import secrets
+from runner.config.folders import built_in_conf, own_conf
 from runner.config.overrides import is_searchable, parse_override
 from runner.config.schema import ExperimentConfig
 from runner.config.targets import allowed_targets
@@ -40,19 +40,12 @@ _COERCIBLE = ("bool", "bytes", "float", "int", "str", "pathlib.Path")
 _OPEN = ("data", "model", "space", "search", "cv", "optimizer")
 
 
-def built_in_conf() -> Path:
-    """The built-in config folder: inside an installed package, or beside it in a checkout."""
-    package = Path(runner.__file__).parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
-
-
 class _UserConf(SearchPathPlugin):
     """Looks for options in the current folder's ``conf/`` before the built-in ones."""
 
     def manipulate_search_path(self, search_path: Any) -> None:
-        own = Path.cwd() / "conf"
-        if own.is_dir() and own != built_in_conf():
+        own = own_conf()
+        if own is not None:
             search_path.prepend("user", f"file://{own}", "main")
 
 

@@ -54,7 +54,8 @@ class Dataset:
     ``X_train`` is an array of shape (n, features), (n, height, width) or
     (n, height, width, channels), or a data frame; ``y_train`` has shape (n,). ``groups_train``
     holds the group of each training row where ``data.group`` names one. With ``data.time`` the
-    training rows are ordered by time.
+    training rows are ordered by time. ``unused`` names what the source has beside the features: the
+    target, group and time, and columns that were left out.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Dataset:
     X_test: Features
     y_test: Array
     groups_train: Array | None = None
+    unused: tuple[str, ...] = ()
 
     @property
     def n_train(self) -> int:

@@ -112,7 +112,7 @@ def _clean_frame(frame: pd.DataFrame) -> pd.DataFrame:
         if reason:
             left_out.append(f"{name} ({reason})")
             continue
-        cleaned = _clean_column(column)
+        cleaned = clean_column(column)
         if cleaned.dtype.kind == "f" and np.isinf(cleaned).any():
             infinite.append(str(name))
             cleaned = cleaned.where(np.isfinite(cleaned))
@@ -149,16 +149,16 @@ def is_nested(value: Any) -> bool:
     return isinstance(value, list | tuple | dict | set | np.ndarray)
 
 
-def _clean_column(column: pd.Series) -> pd.Series:
+def clean_column(column: pd.Series) -> pd.Series:
     """Return a column of a NumPy number type, bool, text or category."""
     kind = _kind(column)
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return column if kind in {"string", "integer", "floating"} else _as_text(column)
+        return column if kind in {"string", "integer", "floating"} else as_text(column)
     if kind == "boolean":
         return column.astype(float if column.isna().any() else bool)
     if kind in _NUMBERS:
         return _as_numbers(column)
-    return _as_text(column)
+    return as_text(column)
 
 
 def _as_numbers(column: pd.Series) -> pd.Series:
@@ -172,5 +172,6 @@ def _as_numbers(column: pd.Series) -> pd.Series:
     return numbers.astype(np.int64) if exact and (abs(numbers) < 2**53).all() else numbers
 
 
-def _as_text(column: pd.Series) -> pd.Series:
+def as_text(column: pd.Series) -> pd.Series:
+    """Spell every value as text; missing ones stay missing."""
     return column.astype(object).map(str, na_action="ignore").astype("str")

@@ -53,7 +53,15 @@ def load_dataset(source: Callable[[], Any], options: DataOptions) -> Dataset:
         X_test=_take(X, split.test),
         y_test=rows.y[split.test],
         groups_train=None if group_names is None else group_names[split.train],
+        unused=_unused(rows, X),
     )
+
+
+def _unused(rows: Rows, X: Features) -> tuple[str, ...]:
+    target = [] if rows.target is None else [rows.target]
+    if isinstance(rows.X, pd.DataFrame) and isinstance(X, pd.DataFrame):
+        return (*target, *(str(name) for name in rows.X.columns if name not in X.columns))
+    return tuple(target)
 
 
 def _check_options(options: DataOptions) -> None:

@@ -18,11 +18,15 @@ from runner.errors import RequestError, did_you_mean
 
 @dataclass(frozen=True)
 class Rows:
-    """All rows; of a shipped split, the training rows come first."""
+    """All rows; of a shipped split, the training rows come first.
+
+    ``target`` is the target's name where it has one.
+    """
 
     X: Features
     y: Array
     n_shipped_train: int | None
+    target: str | None = None
 
 
 def read_rows(source: Callable[[], Any]) -> Rows:
@@ -46,13 +50,19 @@ def read_rows(source: Callable[[], Any]) -> Rows:
         raise RequestError("data", f"cannot be read: {error}") from error
     tables = [_features(X) for X in parts[0::2]]
     targets = [_one_label_each(X, y) for X, y in zip(tables, parts[1::2], strict=True)]
+    target = _name_of(parts[1])
     if len(tables) == 1:
-        return Rows(tables[0], targets[0], None)
+        return Rows(tables[0], targets[0], None, target)
     if targets[0].dtype.kind != targets[1].dtype.kind:
         kinds = f"{targets[0].dtype} in the training rows, {targets[1].dtype} in the test rows"
         if not {targets[0].dtype.kind, targets[1].dtype.kind} <= set("iuf"):
             raise RequestError("data.target", f"is {kinds}")
-    return Rows(_stacked(*tables), np.concatenate(targets), len(targets[0]))
+    return Rows(_stacked(*tables), np.concatenate(targets), len(targets[0]), target)
+
+
+def _name_of(y: Any) -> str | None:
+    name = y.columns[0] if isinstance(y, pd.DataFrame) else getattr(y, "name", None)
+    return None if name is None else str(name).strip()
 
 
 def _parts(returned: Any) -> list[Any]:

@@ -128,6 +128,7 @@ class ConfigEstimator(ConfigParameters):
             X, y = validate_data(
                 self, X, y, allow_nd=True, dtype="numeric", ensure_all_finite=self._finite()
             )
+        self.row_shape_ = tuple(int(size) for size in X.shape[1:])
         return X, self._checked_target(y)
 
     def _checked_target(self, y: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,24 +24,30 @@ from runner.estimator.untrusted import check_archive, trusted_types
 from runner.secrets import mask
 from runner.training.runtime import start_tensorflow
 
-_FITTED = ("classes_", "n_features_in_", "feature_names_in_", "preprocessor_")
+DESCRIPTION = "estimator.json"
+_FITTED = ("classes_", "n_features_in_", "feature_names_in_", "row_shape_", "preprocessor_")
 
 
 @dataclass(frozen=True)
-class _Description:
-    """What ``estimator.json`` says; ``target`` is the mean and scale that a network undoes."""
+class Description:
+    """What ``estimator.json`` says.
+
+    ``target`` is the mean and scale that a network undoes, ``unused`` are columns that the data had
+    beside the features.
+    """
 
     task: Task
     config: dict[str, Any]
     seed: int
     threads: Annotated[int, Field(ge=1)]
     target: tuple[float, float] = (0.0, 1.0)
+    unused: tuple[str, ...] = ()
 
 
-_DESCRIPTION = TypeAdapter(_Description)
+_DESCRIPTION = TypeAdapter(Description)
 
 
-def save_estimator(estimator: ConfigEstimator, folder: Path) -> None:
+def save_estimator(estimator: ConfigEstimator, folder: Path, unused: Sequence[str] = ()) -> None:
     """Write a fitted estimator into `folder`, which is created."""
     folder.mkdir(parents=True, exist_ok=True)
     parts = {name: getattr(estimator, name) for name in _FITTED if hasattr(estimator, name)}
@@ -49,6 +56,7 @@ def save_estimator(estimator: ConfigEstimator, folder: Path) -> None:
         "config": estimator.config,
         "seed": estimator.seed,
         "threads": estimator.threads,
+        "unused": list(unused),
     }
     if hasattr(estimator.model_, "network"):
         estimator.model_.network().save(folder / "network.keras")
@@ -58,7 +66,22 @@ def save_estimator(estimator: ConfigEstimator, folder: Path) -> None:
         parts["model_"] = estimator.model_
     skops.io.dump(parts, folder / "parts.skops")
     text = json.dumps(mask(description), indent=2)
-    (folder / "estimator.json").write_text(text, encoding="utf-8")
+    (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+
+
+def read_description(folder: Path) -> Description:
+    """Read ``estimator.json``.
+
+    Raises
+    ------
+    RequestError
+        When there is none, or it is damaged.
+    """
+    try:
+        text = (folder / DESCRIPTION).read_bytes()
+        return _DESCRIPTION.validate_json(text, strict=True)
+    except (OSError, ValueError) as error:
+        raise RequestError(str(folder), f"holds no saved model: {_first_line(error)}") from None
 
 
 def load_estimator(folder: Path) -> ConfigEstimator:
@@ -70,11 +93,7 @@ def load_estimator(folder: Path) -> ConfigEstimator:
         When `folder` holds no model, or one that is damaged, names types which are not trusted,
         or brings code of its own.
     """
-    try:
-        text = (folder / "estimator.json").read_bytes()
-        description = _DESCRIPTION.validate_json(text, strict=True)
-    except (OSError, ValueError) as error:
-        raise RequestError(str(folder), f"holds no saved model: {_first_line(error)}") from None
+    description = read_description(folder)
     archives = [folder / "parts.skops"]
     if (folder / "network.keras").exists():
         archives.append(folder / "network.keras")
@@ -88,7 +107,7 @@ def load_estimator(folder: Path) -> ConfigEstimator:
         raise RequestError(str(folder), f"can't be loaded: {_first_line(error)}") from None
 
 
-def _loaded(description: _Description, parts: Path, network: Path | None = None) -> ConfigEstimator:
+def _loaded(description: Description, parts: Path, network: Path | None = None) -> ConfigEstimator:
     kind = ConfigClassifier if description.task == "classification" else ConfigRegressor
     estimator = kind(description.config, seed=description.seed, threads=description.threads)
     for name, value in skops.io.load(parts, trusted=trusted_types(parts)).items():
@@ -96,7 +115,7 @@ def _loaded(description: _Description, parts: Path, network: Path | None = None)
             raise RequestError(str(parts), f"holds '{name}', which is no part of a model")
         setattr(estimator, name, value)
     if network is not None:
-        estimator.model_ = _SavedNetwork(
+        estimator.model_ = SavedNetwork(
             network,
             estimator.threads,
             getattr(estimator, "classes_", None),
@@ -110,7 +129,7 @@ def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
 
 
-class _SavedNetwork:
+class SavedNetwork:
     """A network read from disk, with the methods that its wrapper had."""
 
     def __init__(

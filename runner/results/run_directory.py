@@ -80,6 +80,11 @@ class RunDirectory:
         return self.path / "model"
 
     @property
+    def card(self) -> Path:
+        """What the model is, for whoever gets that folder."""
+        return self.model / "README.md"
+
+    @property
     def report(self) -> Path:
         """The self-contained page."""
         return self.path / "report.html"

@@ -7,7 +7,6 @@ written by every fit on every backend.
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -23,15 +22,16 @@ from rich.progress import (
 )
 
 from runner.search.record import FitRecord
+from runner.terminal import live_console
 
 _REFRESH_S = 0.25
 
 
 @contextlib.contextmanager
 def progress(record: FitRecord, n_fits: int, n_splits: int, metric: str) -> Iterator[None]:
-    """Show how many of `n_fits` are in the record while the block runs; only on a terminal."""
-    console = Console(file=sys.stderr)
-    if not console.is_terminal:
+    """Show how many of `n_fits` are in the record while the block runs, where a bar can move."""
+    console = live_console()
+    if console is None:
         yield
         return
     with make_bar(console, "fits") as bar:

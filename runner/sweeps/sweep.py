@@ -56,10 +56,23 @@ class SweepRequest:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A checked sweep and its folder."""
+    """A checked sweep and its folder.
+
+    Parameters
+    ----------
+    jobs
+        Those known beforehand; where a sampler proposes them, points that stand for all.
+    n_jobs
+        How many there will be; None where only the sweeper knows.
+    sampler
+        What proposes the jobs as results come in; None where they are all known.
+    """
 
     folder: Path
     command: CommandLine
+    jobs: Sequence[Job]
+    n_jobs: int | None
+    sampler: str | None
     objectives: tuple[Objective, ...] = ()
 
     def run(self, launch: Callable[[], None]) -> int:
@@ -127,7 +140,8 @@ def prepare_sweep(request: CommandLine, composed: DictConfig, resumes: Path | No
     objectives = read_objectives(composed.sweep, composed.hydra.sweeper)
     if composed.hydra.launcher._target_ == _OWN_LAUNCHER:
         jobs_at_once(composed)
-    if composed.hydra.sweeper._target_ != _OWN_SWEEPER:
+    is_adaptive = composed.hydra.sweeper._target_ != _OWN_SWEEPER
+    if is_adaptive:
         request = _for_study(request, composed, objectives)
     HydraConfig.instance().set_config(composed)
     folder = Path(composed.hydra.sweep.dir).absolute() if resumes is None else resumes
@@ -141,7 +155,11 @@ def prepare_sweep(request: CommandLine, composed: DictConfig, resumes: Path | No
     for number, problem in problems.items():
         words = " ".join(jobs[number])
         print(f"job {number} ({words}) will fail: {problem}", file=sys.stderr)  # noqa: T201
-    return Sweep(folder, request, objectives)
+    if not is_adaptive:
+        return Sweep(folder, request, jobs, len(jobs), None, objectives)
+    n_trials = OmegaConf.select(composed, "hydra.sweeper.n_trials")
+    sampler = composed.hydra.runtime.choices.get("hydra/sweeper/sampler") or "the sweeper"
+    return Sweep(folder, request, jobs, n_trials, sampler, objectives)
 
 
 def read_request(folder: Path) -> SweepRequest:

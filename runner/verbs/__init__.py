@@ -1,1 +1,1 @@
-"""Verbs that look at runs without training anything, and without its heavy imports."""
+"""Verbs that use runs without training anything; those that look at them import nothing heavy."""

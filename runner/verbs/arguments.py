@@ -32,13 +32,14 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
 
-    def add_format(self) -> None:
+    def add_format(self, formats: Sequence[str] = FORMATS) -> None:
+        exact = " and ".join(name for name in formats if name in ("csv", "json"))
         self.add_argument(
             "--format",
             default="table",
-            type=one_of("--format", FORMATS),
-            metavar="|".join(FORMATS),
-            help="csv and json have all digits and full paths (default: table)",
+            type=one_of("--format", formats),
+            metavar="|".join(formats),
+            help=f"{exact}: all digits and full paths (default: table)",
         )
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
@@ -49,7 +50,7 @@ class Parser(argparse.ArgumentParser):
         RequestError
             For anything that can't be read.
         """
-        options, rest = self.parse_known_args(arguments)
+        options, rest = self.parse_known_intermixed_args(arguments)
         if rest:
             flags = [flag for action in self._actions for flag in action.option_strings]
             raise RequestError(None, f"there is no flag '{rest[0]}'{did_you_mean(rest[0], flags)}")

@@ -10,12 +10,10 @@ from pathlib import Path
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from runner.errors import RequestError
 from runner.results.comparison.entry import Entry, read_entry, read_yaml
-from runner.results.comparison.find import find
+from runner.results.comparison.find import find_one
 from runner.results.comparison.listing import Line, count_fits, when
 from runner.results.comparison.tables import print_whole, shown
-from runner.results.run_directory import RunDirectory
 from runner.results.state import read_state
 from runner.results.summary import render_summary
 from runner.results.verdict import duration
@@ -40,7 +38,7 @@ def show(arguments: Sequence[str]) -> int:
     """
     parser = Parser("show", _ABOUT)
     parser.add_argument("run", metavar="RUN")
-    directory = _only_run(parser.parse(arguments).run)
+    directory = find_one(parser.parse(arguments).run)
     entry = read_entry(directory)
     commands = [f"{label:<12}{shown(command)}" for label, command in _commands(entry)]
     parts = [
@@ -49,22 +47,6 @@ def show(arguments: Sequence[str]) -> int:
     ]
     print_whole(Group(*parts), Console(highlight=False))
     return DONE
-
-
-def _only_run(name: str) -> RunDirectory:
-    found, problems = find([name])
-    if problems and not found:
-        raise problems[0]
-    if not found:
-        raise RequestError(None, f"there is no run in '{name}'")
-    jobs = [job for item in found for job in item.jobs]
-    if found[0].is_sweep:
-        raise RequestError(
-            None, f"'{name}' is a sweep of {len(jobs)} jobs; name one, as in '{jobs[0].path}'"
-        )
-    if len(jobs) > 1:
-        raise RequestError(None, f"there are {len(jobs)} runs in '{name}'; runner ls lists them")
-    return jobs[0]
 
 
 def _heading(entry: Entry) -> str:

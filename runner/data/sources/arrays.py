@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -72,16 +74,39 @@ def _check_sizes(file: Path, archive: zipfile.ZipFile, keys: tuple[str, ...]) ->
 
 def _read_member(file: Path, archive: zipfile.ZipFile, key: str) -> np.ndarray:
     with archive.open(f"{key}.npy") as stream:
-        version = np.lib.format.read_magic(stream)
-        if version == (1, 0):
-            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-        else:
-            shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(stream)
-        if dtype.hasobject:
-            # Reading Python objects means running what the file says.
-            problem = f"'{key}' in '{file}' holds Python objects; save numbers or plain text"
-            raise RequestError("data.path", problem)
+        header = read_header(stream, f"'{key}' in '{file}'")
         # Memory is taken for what is there, not for what the header claims.
         content = bytearray(stream.read())
-    array: np.ndarray = np.frombuffer(content, dtype=dtype)
-    return array.reshape(shape, order="F" if fortran_order else "C")
+    array: np.ndarray = np.frombuffer(content, dtype=header.dtype)
+    return array.reshape(header.shape, order="F" if header.fortran_order else "C")
+
+
+@dataclass(frozen=True)
+class ArrayHeader:
+    """What stands before an array's values."""
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype
+
+
+def read_header(stream: IO[bytes], what: str) -> ArrayHeader:
+    """Read the header of an array in NumPy's format; `what` names it in errors.
+
+    Raises
+    ------
+    RequestError
+        For ``data.path``: an array of Python objects.
+    ValueError
+        When it is damaged.
+    """
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    else:
+        shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(stream)
+    if dtype.hasobject:
+        # Reading Python objects means running what the file says.
+        problem = f"{what} holds Python objects; save numbers or plain text"
+        raise RequestError("data.path", problem)
+    return ArrayHeader(shape, fortran_order, dtype)

@@ -7,8 +7,9 @@ import gzip
 import io
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
@@ -31,6 +32,16 @@ _GAPS = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
 _INTEGER = r"\s*[+-]?\d+\s*"
 
 
+@dataclass(frozen=True)
+class CsvOutline:
+    """What a CSV file has: names in its first line, and rows of as many fields."""
+
+    file: Path
+    separator: str
+    header: list[str]
+    n_rows: int
+
+
 def read_csv(file: Path) -> pd.DataFrame:
     """Read a CSV file: UTF-8, a header first, rows of equal length.
 
@@ -41,21 +52,82 @@ def read_csv(file: Path) -> pd.DataFrame:
     RequestError
         For ``data.path``: not text, not UTF-8, no rows, a single column, or rows of unequal length.
     """
+    outline = outline_csv(file, "a target and features are needed")
+    with _parsed(outline) as stream:
+        # low_memory reads in pieces, and a column's type could differ between them.
+        frame = pd.read_csv(stream, sep=outline.separator, index_col=False, low_memory=False)
+    if frame.shape[1] != len(outline.header):  # stray line ends: the two parsers differ there
+        raise RequestError("data.path", f"cannot read '{file}': its first line is not a header")
+    # pandas renames a second column of one name, which would hide that the target is there twice.
+    return frame.apply(_with_better_type).set_axis(outline.header, axis=1)
+
+
+def outline_csv(file: Path, needed: str | None = None) -> CsvOutline:
+    """Check a CSV file from end to end, holding no more than a line of it.
+
+    Parameters
+    ----------
+    needed
+        Why a single column is not enough; None where it is.
+
+    Raises
+    ------
+    RequestError
+        See `read_csv`.
+    """
     ending = ending_of(file, CSV_ENDINGS) or ".csv"
     separator = "\t" if ending.startswith(".tsv") else ","
     _check_content(file, ending)
-    header = _checked_header(file, separator)
+    header, n_rows = _checked_lines(file, separator, needed)
+    return CsvOutline(file, separator, header, n_rows)
+
+
+def csv_batches(
+    outline: CsvOutline, names: list[str], texts: Collection[str], batch_rows: int
+) -> Iterator[pd.DataFrame]:
+    """Read a CSV file a number of rows at a time.
+
+    Parameters
+    ----------
+    names
+        A name for each column, all different.
+    texts
+        Those of them that are left as they stand in the file; others are numbers where they can be.
+
+    Raises
+    ------
+    RequestError
+        For ``data.path``, when what follows can't be read.
+    """
+    n_rows = 0
+    with (
+        _parsed(outline) as stream,
+        pd.read_csv(
+            stream,
+            sep=outline.separator,
+            index_col=False,
+            header=0,
+            names=names,
+            dtype=dict.fromkeys(texts, "str"),
+            chunksize=batch_rows,
+        ) as frames,
+    ):
+        for frame in frames:
+            n_rows += len(frame)
+            yield frame.reset_index(drop=True)
+    if n_rows != outline.n_rows:
+        raise RequestError("data.path", f"cannot read '{outline.file}': it has stray line ends")
+
+
+@contextmanager
+def _parsed(outline: CsvOutline) -> Iterator[TextIO]:
+    """Open the file for pandas; what pandas can't read is an error of one line."""
     try:
-        with _text_of(file) as stream:
-            # low_memory reads in pieces, and a column's type could differ between them.
-            frame = pd.read_csv(stream, sep=separator, index_col=False, low_memory=False)
+        with _text_of(outline.file) as stream:
+            yield stream
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         cause = " ".join(str(error).split())
-        raise RequestError("data.path", f"cannot read '{file}': {cause}") from error
-    if frame.shape[1] != len(header):  # stray line ends, which the two parsers take differently
-        raise RequestError("data.path", f"cannot read '{file}': its first line is not a header")
-    # pandas renames a second column of one name, which would hide that the target is there twice.
-    return frame.apply(_with_better_type).set_axis(header, axis=1)
+        raise RequestError("data.path", f"cannot read '{outline.file}': {cause}") from error
 
 
 @contextmanager
@@ -98,13 +170,13 @@ def _unpacked_head(file: Path) -> bytes:
     return head
 
 
-def _checked_header(file: Path, separator: str) -> list[str]:
-    """Return the column names; refuse rows that pandas would quietly pad or cut."""
+def _checked_lines(file: Path, separator: str, needed: str | None) -> tuple[list[str], int]:
+    """Return names and number of rows; refuse rows that pandas would quietly pad or cut."""
     try:
         with _text_of(file) as stream:
             reader = csv.reader(stream, delimiter=separator)
             header = next((row for row in reader if row), [])
-            _check_header(file, header, separator)
+            _check_header(file, header, separator, needed)
             n_rows = 0
             for row in reader:
                 if row and len(row) != len(header):
@@ -121,18 +193,18 @@ def _checked_header(file: Path, separator: str) -> list[str]:
         raise RequestError("data.path", problem) from error
     if n_rows == 0:
         raise RequestError("data.path", f"'{file}' has a header but no rows")
-    return header
+    return header, n_rows
 
 
-def _check_header(file: Path, header: list[str], separator: str) -> None:
+def _check_header(file: Path, header: list[str], separator: str, needed: str | None) -> None:
     if not header:
         raise RequestError("data.path", f"'{file}' is empty")
-    if len(header) > 1:
+    if len(header) > 1 or needed is None:
         return
     names = {",": "commas", "\t": "tabs"}
     others = [other for other in (";", "\t", ",", "|") if other in header[0] and other != separator]
     hint = f"; {names[separator]} separate columns, not {others[0]!r}" if others else ""
-    problem = f"'{file}' has only one column, '{header[0]}'; a target and features are needed{hint}"
+    problem = f"'{file}' has only one column, '{header[0]}'; {needed}{hint}"
     raise RequestError("data.path", problem)
 
 

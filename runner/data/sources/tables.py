@@ -18,7 +18,7 @@ from runner.data.sources.files import (
 )
 from runner.errors import RequestError, did_you_mean, listing
 
-_PARQUET_ENDINGS = (".parquet", ".pq")
+PARQUET_ENDINGS = (".parquet", ".pq")
 _PARQUET_MAGIC = b"PAR1"
 
 
@@ -45,7 +45,7 @@ def table(path: str | os.PathLike[str], target: str) -> tuple[pd.DataFrame, pd.S
         length, a single column. For ``data.target``: no such column (the nearest is shown), or
         rows without a value in it.
     """
-    file = existing_file(path, (*CSV_ENDINGS, *_PARQUET_ENDINGS))
+    file = existing_file(path, (*CSV_ENDINGS, *PARQUET_ENDINGS))
     frame = read_csv(file) if ending_of(file, CSV_ENDINGS) else _read_parquet(file)
     return _split_off_target(file, frame, target)
 
@@ -54,10 +54,7 @@ def _read_parquet(file: Path) -> pd.DataFrame:
     # Imported here because it takes long, and few tables are Parquet.
     from pyarrow import parquet
 
-    head = head_of(file)
-    if not head.startswith(_PARQUET_MAGIC):
-        looks = looks_like(head) or "text"
-        raise not_what_it_says(file, file.suffix, looks)
+    check_is_parquet(file)
     try:
         shape = parquet.read_metadata(file)
         size = shape.num_rows * shape.num_columns * 8
@@ -74,6 +71,13 @@ def _read_parquet(file: Path) -> pd.DataFrame:
         raise RequestError("data.path", f"'{file}' is damaged: {cause}") from error
     # pandas stores a named index as a column; only pandas would take it for anything else.
     return frame.reset_index(drop=all(name is None for name in frame.index.names))
+
+
+def check_is_parquet(file: Path) -> None:
+    """Refuse a file that does not begin as a Parquet file does."""
+    head = head_of(file)
+    if not head.startswith(_PARQUET_MAGIC):
+        raise not_what_it_says(file, file.suffix, looks_like(head) or "text")
 
 
 def _split_off_target(

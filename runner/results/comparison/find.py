@@ -58,6 +58,29 @@ def find(names: Iterable[str]) -> tuple[list[Found], list[RequestError]]:
     return found, problems
 
 
+def find_one(name: str) -> RunDirectory:
+    """Find the only run in a folder.
+
+    Raises
+    ------
+    RequestError
+        When there is none, or there are several.
+    """
+    found, problems = find([name])
+    if problems and not found:
+        raise problems[0]
+    if not found:
+        raise RequestError(None, f"there is no run in '{name}'")
+    jobs = [job for item in found for job in item.jobs]
+    if found[0].is_sweep:
+        raise RequestError(
+            None, f"'{name}' is a sweep of {len(jobs)} jobs; name one, as in '{jobs[0].path}'"
+        )
+    if len(jobs) > 1:
+        raise RequestError(None, f"there are {len(jobs)} runs in '{name}'; runner ls lists them")
+    return jobs[0]
+
+
 def find_jobs(sweep: Path) -> list[RunDirectory]:
     """The run directories of a sweep's jobs, by number."""
     return [job for item in _walk(sweep, (), []) for job in item.jobs]

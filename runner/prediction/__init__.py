@@ -1,0 +1,1 @@
+"""Predictions of saved models for new rows, from files or from Python."""
