@@ -35,6 +35,7 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "runner",
 }
+_SYMBOLS = {"circle": "o", "x": "x", "triangle-down": "v"}
 _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 _TEXT_SIDES: dict[str, dict[str, Any]] = {
     "middle right": {"xytext": (4, 0), "va": "center"},
@@ -170,7 +171,7 @@ def _draw_scatter(axes: Axes, trace: Any, *places: Places) -> None:
             y,
             s=22,
             c=_colour(colour) if isinstance(colour, str) else [_colour(each) for each in colour],
-            marker="x" if trace.marker.symbol == "x" else "o",
+            marker=_SYMBOLS[trace.marker.symbol or "circle"],
             alpha=trace.marker.opacity,
             linewidths=1 if trace.marker.symbol == "x" else 0,
             label=None if "lines" in modes else name,

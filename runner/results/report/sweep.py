@@ -16,6 +16,7 @@ from runner.results.comparison.entry import Entry
 from runner.results.comparison.keys import differing_names, differing_overrides, value_of
 from runner.results.comparison.ranking import Row, best_of
 from runner.results.report import search
+from runner.results.report.figure import is_missing
 from runner.results.report.importance import FEWEST
 from runner.results.report.page import (
     REPORT,
@@ -77,7 +78,8 @@ def _winner(board: Board, is_one_of_many: bool) -> str:
         return f"{_about(board)}: no job has a score."
     best = best_of(first.ranked)
     keys = [key for key in _keys(board) if key != "seed"]
-    choices = ", ".join(f"{key}={_text(value_of(first, key))}" for key in keys)
+    given = {key: _given(first, key) for key in keys}
+    choices = ", ".join(f"{k}={_text(v)}" for k, v in given.items() if not is_missing(v))
     who = f"{choices} (job {best.number})" if choices else f"job {best.number}"
     where = f"On {_about(board)}: best" if is_one_of_many else "Best"
     if len(first.ranked) > 1:
@@ -167,11 +169,11 @@ def _leaderboard(board: Board, keys: Sequence[str], folder: Path) -> Table:
 
 
 def _value_cell(key: str) -> Callable[[Row], Cell]:
-    return lambda row: Cell(_text(value_of(row, key)))
+    return lambda row: Cell(_text(_given(row, key)))
 
 
 def _text(value: object) -> str:
-    return "" if value is None else parameter(value)
+    return "" if is_missing(value) else parameter(value)
 
 
 def _link(entry: Entry, folder: Path) -> Cell:

@@ -55,6 +55,15 @@ def test_best_so_far_counts_only_candidates_that_ran_to_the_end():
     assert (list(best.x), list(best.y)) == ([1, 3], [0.5, 0.7])
 
 
+def test_candidates_without_a_score_are_marked_at_the_foot():
+    trials = trials_of(["completed", "pruned", "failed"], p=[1, 2, 3])
+    trials["mean_test_score"] = [0.5, np.nan, np.nan]
+    marks = {trace.name: trace for trace in search.search_history(trials).data}
+    assert (list(marks["pruned"].x), list(marks["pruned"].y)) == ([2], [0.5])
+    assert (list(marks["failed"].x), list(marks["failed"].y)) == ([3], [0.5])
+    assert marks["pruned"].marker.symbol != marks["failed"].marker.symbol
+
+
 def test_parallel_lines_run_from_value_to_value_and_break_off_between_candidates():
     trials = trials_of(rate=[1e-1, 1e-3, 1e-2, 1e-3], kind=["b", np.nan, "a", None])
     figure = parallel_coordinates(trials, ["rate", "kind"])

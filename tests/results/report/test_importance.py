@@ -49,3 +49,13 @@ def test_only_the_order_of_candidates_counts(trials):
 
 def test_the_best_are_a_tenth_but_five_at_least():
     assert [n_best(n) for n in (10, 50, 1000)] == [5, 5, 100]
+
+
+def test_what_makes_candidates_the_worst_is_not_what_makes_them_the_best():
+    rng = np.random.default_rng(0)
+    good, bad = rng.uniform(size=100), rng.uniform(size=100)
+    scores = rng.uniform(0, 0.5, 100) + (abs(good - 0.5) < 0.05) - (bad > 0.9)
+    trials = pd.DataFrame({"rank": 1 + np.argsort(np.argsort(-scores)), "status": "completed"})
+    for name, values in (("good", good), ("bad", bad)):
+        trials[name] = pd.Series([float(value) for value in values], dtype=object)
+    assert next(iter(importances(trials, ["bad", "good"]))) == "good"

@@ -99,6 +99,16 @@ def test_seeds_are_also_shown_as_means(write_job, tmp_path, digits_run):
     assert "0.8250 ± 0.0071" in [cell.text for cell in table.rows[0]]
 
 
+def test_null_is_a_choice_and_what_a_job_was_not_given_is_empty(write_job, tmp_path):
+    write_job(0, 0.9, ["model.depth=null"])
+    write_job(1, 0.8, ["model.depth=3", "model.leaf=1"])
+    page = page_of(tmp_path)
+    (table,) = page.sections[0].tables
+    assert table.header[2:4] == ["model.depth", "model.leaf"]
+    assert [[cell.text for cell in row[2:4]] for row in table.rows] == [["null", ""], ["3", "1"]]
+    assert page.verdict.startswith("Best is model.depth=null (job 0)")
+
+
 def test_many_jobs_are_shown_as_a_search(write_job, tmp_path):
     rng = np.random.default_rng(0)
     for number in range(12):
