@@ -87,7 +87,8 @@ def test_a_result_says_what_result_json_says(finished: Run) -> None:
         finished.directory = Path()  # type: ignore[misc]
 
 
-def test_a_result_shows_as_a_table(finished: Run) -> None:
+def test_a_result_shows_as_a_table(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as Jupyter's kernel does
     text, page = repr(finished), finished._repr_html_()
     for shown in ("baseline", "tuned", f"{finished.cv_mean:.4f}", str(finished.directory)):
         assert shown in text

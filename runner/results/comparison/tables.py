@@ -82,7 +82,14 @@ def print_whole(renderable: RenderableType, console: Console) -> None:
     if console.is_terminal:
         console.print(renderable)
         return
-    wide = Console(file=io.StringIO(), width=_PIPED_WIDTH, highlight=False, force_jupyter=False)
+    wide = Console(
+        file=io.StringIO(),
+        width=_PIPED_WIDTH,
+        highlight=False,
+        # Whatever a notebook or the environment asks for.
+        color_system=None,
+        force_jupyter=False,
+    )
     with wide.capture() as captured:
         wide.print(renderable)
     lines = (line.rstrip() for line in captured.get().splitlines())
