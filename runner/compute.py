@@ -36,15 +36,15 @@ def worker_processes() -> Any:
     return parallel_config("loky", initializer=leave_interrupts_to_main)
 
 
+def start_s(is_network: bool) -> float:
+    """Seconds before new worker processes begin their first fits."""
+    return _NETWORK_START_S if is_network else _LEARNER_START_S
+
+
 def take_share(cores: int) -> None:
     """Let this process and its workers use so many cores: others run beside it."""
     global _share
     _share = cores
-
-
-def start_s(is_network: bool) -> float:
-    """Seconds before a new worker process can begin its first fit."""
-    return _NETWORK_START_S if is_network else _LEARNER_START_S
 
 
 class WorkersPayError(BaseException):
@@ -94,12 +94,12 @@ class Pace:
     def _n_left(self, record: FitRecord) -> int:
         return self.n_fits - len(record.ended())
 
-    def repays(self, fit_s: float, n_left: float) -> bool:
-        """Whether so many fits of `fit_s` seconds would be done sooner in workers."""
+    def workers_pay(self, fit_s: float, n_left: float) -> bool:
+        """Whether workers would save more than they cost, with fits of `fit_s` seconds left."""
         return fit_s * n_left * (1 - 1 / self.n_jobs) > self.start_s
 
     def _judge(self, fit_s: float, n_left: float) -> None:
-        if self.repays(fit_s, n_left):
+        if self.workers_pay(fit_s, n_left):
             raise WorkersPayError(f"fits of about {fit_s:.2g} s")
 
 
@@ -144,5 +144,5 @@ def processes_for(compute: Compute, n_fits: int, is_network: bool) -> Processes:
     most = min(room, n_fits)
     if most == 1:
         return Processes(1)
-    cost_s = _KEPT_START_S if _have_started else start_s(is_network)
-    return Processes(1, Pace(n_fits, most, cost_s, first_compiles=is_network))
+    starts_in_s = _KEPT_START_S if _have_started else start_s(is_network)
+    return Processes(1, Pace(n_fits, most, starts_in_s, first_compiles=is_network))

@@ -53,18 +53,11 @@ class Clock:
     def n_timed(self) -> int:
         return len(self._times)
 
-    def time(self, candidates: Sequence[Candidate]) -> float:
-        """Time the config as it is, then candidates at random until patience ends.
-
-        Returns
-        -------
-        float
-            Seconds that the config as it is kept this busy.
-        """
+    def time(self, candidates: Sequence[Candidate]) -> None:
+        """Time the config as it is, then candidates at random until patience ends."""
         kinds = {self._kind(one): one for one in reversed(candidates)}
         as_it_is = self._kind({})
         others = [kinds[kind] for kind in sorted(kinds) if kind != as_it_is]
-        began = time.monotonic()
         self._time({})
         first_done = time.monotonic()
         for index in np.random.default_rng(0).permutation(len(others)):
@@ -72,7 +65,6 @@ class Clock:
                 break
             self._time(others[index])
         self._tell_warm_up_apart(as_it_is)
-        return first_done - began
 
     def _time(self, candidate: Candidate) -> None:
         try:
@@ -106,7 +98,11 @@ class Clock:
         """A candidate's fit on one fold, of so many epochs."""
         times = self.of(candidate)
         return Task(
-            times.evaluation_s(epochs), self._architecture(candidate), compile_s=times.compile_s
+            times.evaluation_s(epochs),
+            self._architecture(candidate),
+            times.compile_s,
+            epochs,
+            times.epoch_s,
         )
 
     def _value(self, candidate: Mapping[str, Any], path: str) -> Any:

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import resource
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from runner.compute import processes_for, start_s
+from runner.compute import Processes, processes_for, start_s
 from runner.planning.clock import Clock
 from runner.planning.proposals import Candidate, Proposals
-from runner.planning.schedule import Processes, Task
+from runner.planning.schedule import Schedule, Task
 from runner.preparation import Experiment
 from runner.searching import planned_fits
 from runner.training.runtime import start_tensorflow
 
-# Writing tables, the report and the model, once the test rows are scored.
+# Writing tables, the report and the model; and each plot of the report as a file.
 _RECORDING_S = 0.5
+_PLOTS_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -73,45 +76,56 @@ def expect(experiment: Experiment, proposals: Proposals) -> Expected:
     clock.time(proposals.candidates)
     if not clock.n_timed and clock.failure is not None:
         raise clock.failure
+    config, searches = experiment.config, experiment.searches
+    _, n_fits = planned_fits(experiment)
+    planned = processes_for(config.compute, n_fits, experiment.is_network)
+    # Where this process does fits, TensorFlow is there before the search begins.
+    own_import_s = import_s if planned.n_jobs == 1 else 0.0
+    workers_start_s = start_s(is_network=False) + import_s + clock.warm_up_s
+    batches = list(_batches(experiment, clock, proposals))
+    schedule = _searched(batches, planned, clock.warm_up_s, workers_start_s)
+    full_search_s = schedule.start_s + (schedule.now_s - schedule.start_s) / proposals.share
     longest_s, typical = _longest_and_typical(clock, proposals.candidates)
-    n_jobs = _n_jobs(experiment, clock.task(typical, clock.epochs(typical)).seconds)
-    # With workers, they import and warm up; else this process has imported before it searches.
-    start_workers_s = start_s(is_network=False) + import_s
-    begin_s = clock.warm_up_s + (start_workers_s if n_jobs > 1 else 0.0)
-    processes = Processes(n_jobs, begin_s)
-    for tasks in _batches(experiment, clock, proposals):
-        processes.run(tasks)
-    full_search_s = begin_s + (processes.now_s - begin_s) / proposals.share
+    limit_s = math.inf if config.search.time_budget_s is None else config.search.time_budget_s
+    search_s = min(full_search_s, limit_s + longest_s)
     as_it_is = clock.task({}, clock.epochs({}))
-    baseline_s = processes.run([as_it_is] * experiment.n_splits) if experiment.searches else 0.0
-    refits = [_refit(experiment, clock, typical)]
-    if experiment.searches:
-        refits.append(_refit(experiment, clock, {}))
-    refits_s = processes.run(refits)
-    refit_s = refits[0].seconds
-    budget_s = experiment.config.search.time_budget_s
-    search_s = full_search_s if budget_s is None else min(full_search_s, budget_s + longest_s)
-    total_s = import_s + search_s + baseline_s + refits_s + _RECORDING_S
+    baseline_s = schedule.run([as_it_is] * experiment.n_splits) if searches else 0.0
+    refits = [_refit(experiment, clock, one) for one in ((typical, {}) if searches else ({},))]
+    judging_s = schedule.run(refits) + _RECORDING_S + (_PLOTS_S if config.plots else 0.0)
     return Expected(
         search_s,
         full_search_s,
         baseline_s,
-        refit_s,
-        total_s,
-        n_jobs,
-        _memory_mb(experiment, n_jobs),
+        refits[0].seconds,
+        own_import_s + search_s + baseline_s + judging_s,
+        schedule.count,
+        _memory_mb(experiment, schedule.count),
         longest_s,
         clock.n_timed,
         None if clock.failure is None else str(clock.failure),
     )
 
 
-def _n_jobs(experiment: Experiment, fit_s: float) -> int:
-    """The number of processes that the run will come to, with fits of `fit_s` seconds."""
-    _, n_fits = planned_fits(experiment)
-    begun = processes_for(experiment.config.compute, n_fits, experiment.is_network)
-    pays = begun.pace is not None and begun.pace.repays(fit_s, n_fits)
-    return begun.pace.n_jobs if begun.pace is not None and pays else begun.n_jobs
+def _searched(
+    batches: Sequence[Sequence[Task]],
+    planned: Processes,
+    warm_up_s: float,
+    workers_start_s: float,
+) -> Schedule:
+    """The processes at the end of the search: they may begin in one, and go on in workers."""
+    schedule, done = Schedule(planned.n_jobs, warm_up_s), 0
+    if planned.n_jobs > 1:
+        schedule = Schedule(planned.n_jobs, workers_start_s)
+    elif planned.pace is not None:
+        in_one = schedule.run_until_workers_pay(list(chain(*batches)), planned.pace)
+        if in_one is None:
+            return schedule
+        schedule = Schedule(planned.pace.n_jobs, schedule.now_s + workers_start_s)
+        done = in_one
+    for batch in batches:
+        schedule.run(batch[done:])
+        done = max(0, done - len(batch))
+    return schedule
 
 
 def _start_tensorflow(experiment: Experiment) -> float:
@@ -150,16 +164,10 @@ def _longest_and_typical(clock: Clock, candidates: list[Candidate]) -> tuple[flo
 
 
 def _refit(experiment: Experiment, clock: Clock, candidate: Candidate) -> Task:
-    """Fitting on all training rows, and predicting the test rows twice: labels, probabilities."""
-    data = experiment.data
-    task, times = clock.task(candidate, clock.epochs(candidate)), clock.of(candidate)
-    held_out = data.n_train - clock.n_rows
-    fit_s = (task.seconds - times.score_s) * data.n_train / clock.n_rows
-    return Task(
-        fit_s + 2 * times.score_s * data.n_test / max(held_out, 1),
-        task.architecture,
-        task.compile_s,
-    )
+    """Fitting on all training rows; predicting the test rows takes little beside that."""
+    task, score_s = clock.task(candidate, clock.epochs(candidate)), clock.of(candidate).score_s
+    seconds = (task.seconds - score_s) * experiment.data.n_train / clock.n_rows
+    return replace(task, seconds=seconds)
 
 
 def _memory_mb(experiment: Experiment, n_jobs: int) -> float:

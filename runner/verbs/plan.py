@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
 
-from runner.app import check
+from runner.app import check_request
+from runner.command_line import parse_arguments
 from runner.errors import RequestError
 from runner.interrupts import INTERRUPTED, exit_at_once
 from runner.results.comparison.tables import TextTable, print_tables
@@ -50,7 +51,8 @@ def plan(arguments: Sequence[str]) -> int:
     console = Console(highlight=False)
     try:
         with _said() as notes:
-            request, checked = check(words)
+            request = parse_arguments(words)
+            checked = check_request(request)
         if checked is None:
             raise RequestError(None, f"plan is for runs and sweeps, not for {request.flags[0]}")
         if isinstance(checked, Sweep):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from runner.planning.schedule import Processes, Task
+from runner.planning.schedule import Schedule, Task
 
 
 def test_one_process_does_one_task_after_the_other() -> None:
-    processes = Processes(1, start_s=3.0)
+    processes = Schedule(1, start_s=3.0)
     assert processes.run([Task(1.0), Task(2.0)]) == pytest.approx(3.0)
     assert processes.now_s == pytest.approx(6.0)
 
 
 def test_processes_share_the_tasks_and_a_batch_waits_for_the_one_before() -> None:
-    processes = Processes(2)
+    processes = Schedule(2)
     assert processes.run([Task(4.0), Task(1.0), Task(1.0)]) == pytest.approx(4.0)
     assert processes.run([Task(1.0), Task(1.0)]) == pytest.approx(1.0)
     assert processes.now_s == pytest.approx(5.0)
@@ -22,7 +22,7 @@ def test_processes_share_the_tasks_and_a_batch_waits_for_the_one_before() -> Non
 
 def test_each_process_compiles_an_architecture_once() -> None:
     task = Task(1.0, architecture="wide", compile_s=10.0)
-    processes = Processes(2)
+    processes = Schedule(2)
     assert processes.run([task] * 4) == pytest.approx(12.0)
     assert processes.run([task] * 2) == pytest.approx(1.0)
     assert processes.run([Task(1.0, architecture="deep", compile_s=5.0)]) == pytest.approx(6.0)
