@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from runner.command_line import CommandLine, parse_arguments
 from runner.config.compose import (
     CONFIG_NAME,
     compose_config,
+    expand_globs,
     note_secrets,
     parse_config,
     register,
@@ -117,12 +119,16 @@ def check_request(request: CommandLine, resumes: Path | None = None) -> Sweep | 
     """Check what is asked for, as `check` does."""
     if not request.composes:
         return None
+    if request.is_sweep:
+        written_out = expand_globs(request.overrides, request.config_dir)
+        request = replace(request, overrides=written_out)
     first = next(sweep_points(request.overrides)) if request.is_sweep else request.overrides
     composed = compose_config(first, request.config_name, request.config_dir)
     check_hydra(composed)
     note_secrets(composed)
     if request.sweeps or (request.runs_one_job and composed.hydra.mode == RunMode.MULTIRUN):
-        return prepare_sweep(request, composed, resumes)
+        # Hydra itself takes the mode from the command line and the primary config only.
+        return prepare_sweep(replace(request, is_sweep=True), composed, resumes)
     return _check_job(composed, resumes) if request.runs_one_job else None
 
 

@@ -14,7 +14,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -112,6 +112,30 @@ def hydra_for(config_dir: str | None) -> Iterator[None]:
             yield
     finally:
         GlobalHydra.instance().hydra = previous
+
+
+def expand_globs(overrides: Sequence[str], config_dir: str | None = None) -> list[str]:
+    """Write out the options that ``group=glob(…)`` stands for.
+
+    Raises
+    ------
+    RequestError
+        When there is no option of that kind.
+    """
+    with hydra_for(config_dir):
+        return [_expanded(text) for text in overrides]
+
+
+def _expanded(text: str) -> str:
+    override = parse_override(text)
+    glob, group = override._value, override.key_or_group
+    if not isinstance(glob, Glob):
+        return text
+    known = options(group)
+    names = glob.filter(known)
+    if not names:
+        raise RequestError(group, f"no option is meant by '{text}'; options: {listing(known, 20)}")
+    return f"{text.partition('=')[0]}={','.join(names)}"
 
 
 def parse_config(config: DictConfig, hydra: Any = None) -> ExperimentConfig:

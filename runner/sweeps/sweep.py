@@ -18,7 +18,13 @@ from rich.console import Console
 
 from runner import __version__
 from runner.command_line import CommandLine
-from runner.config.compose import compose_config, hydra_for, note_secrets, parse_config
+from runner.config.compose import (
+    compose_config,
+    expand_globs,
+    hydra_for,
+    note_secrets,
+    parse_config,
+)
 from runner.config.overrides import parse_override, sweep_points, to_override
 from runner.config.trust import check_hydra
 from runner.errors import RequestError
@@ -230,7 +236,8 @@ def _for_study(
 def _jobs(request: CommandLine, composed: DictConfig) -> Sequence[Job]:
     """All jobs; of an adaptive sweep, where they follow from results, points to stand for them."""
     params = OmegaConf.select(composed, "hydra.sweeper.params") or {}
-    arguments = [*(f"{path}={value}" for path, value in params.items()), *request.overrides]
+    written = [f"{path}={value}" for path, value in params.items()]
+    arguments = [*expand_globs(written, request.config_dir), *request.overrides]
     if composed.hydra.sweeper._target_ != _OWN_SWEEPER:
         return [tuple(point) for point in sweep_points(arguments)]
     with hydra_for(request.config_dir):
