@@ -83,6 +83,5 @@ class Schedule:
                     begun_s = task.seconds - task.epoch_s * (task.epochs - 2)
                     self.run([Task(begun_s, task.architecture, task.compile_s)])
                     return number
-            self.run([task])
-            insort(done, task.seconds)
+            insort(done, self.run([task]))
         return None
