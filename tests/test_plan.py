@@ -68,7 +68,8 @@ def test_candidates_are_those_of_the_run(folder: Path) -> None:
     assert (plan["n_train"], plan["n_test"], plan["shape"]) == (120, 30, [4])
     assert plan["n_combinations"] == 27
     assert plan["epochs"] is None
-    look(*overrides, "search.n_iter=4", "cv.n_splits=2", cwd=folder)
+    done = run_command(*overrides, "search.n_iter=4", "cv.n_splits=2", cwd=folder)
+    assert done.code == 0, done.err
     (directory,) = folder.glob("outputs/runs/*/*")
     trials = pd.read_csv(directory / "trials.csv")
     result = json.loads((directory / "result.json").read_text())
