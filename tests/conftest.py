@@ -9,6 +9,13 @@ from pathlib import Path
 
 import pytest
 from command import Once
+from hypothesis import settings
+
+# The same examples each time, so that a change is judged by what it changes; other ones are tried
+# with HYPOTHESIS_PROFILE=search.
+settings.register_profile("repeat", derandomize=True)
+settings.register_profile("search", derandomize=False, max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 
 @pytest.fixture

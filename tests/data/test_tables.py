@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -349,6 +349,7 @@ def test_a_damaged_file_loads_or_is_refused_in_one_line(tmp_path, ending):
 
     @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
     @given(DAMAGE, st.sampled_from([{}, {"group": "c"}, {"time": "d"}]))
+    @example([("insert", 0.017578125, b"\x1c")], {})
     def check(damage, options):
         path.write_bytes(_damaged(content, damage))
         _load_or_refuse(str(path), reader, **(options if ending == "csv" else {}))

@@ -29,7 +29,7 @@ CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _CHUNK_BYTES = 2**20
 _DATE = r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})(?:[T ]\d{1,2}:\d{2}.*)?"
 _GAPS = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
-_INTEGER = r"\s*[+-]?\d+\s*"
+_INTEGER = r"[ \t]*[+-]?\d+[ \t]*"  # other space is not all space to float()
 
 
 @dataclass(frozen=True)
