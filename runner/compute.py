@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from joblib import parallel_config
+from joblib.externals.loky import process_executor
 
 from runner.config.schema import Compute
 from runner.interrupts import leave_interrupts_to_main
@@ -21,6 +22,8 @@ _NETWORK_START_S = 7.0
 _LEARNER_START_S = 2.5
 # Workers that an earlier search of this process started are kept, and only set up again.
 _KEPT_START_S = 1.0
+# What a worker may grow by: TensorFlow, the data, and the models that are kept compiled.
+_MOST_GROWTH_BYTES = 4_000_000_000
 _share: int | None = None
 
 
@@ -33,7 +36,17 @@ def n_cores() -> int:
 
 def worker_processes() -> Any:
     """A context in which joblib works in this project's worker processes, started once."""
-    return parallel_config("loky", initializer=leave_interrupts_to_main)
+    return parallel_config("loky", initializer=begin_worker)
+
+
+def begin_worker() -> None:
+    """Set up a worker process: interrupts are the main one's, and growing is no leak.
+
+    Where psutil is installed, loky replaces a worker that has grown by 300 MB since its first task.
+    Importing TensorFlow alone does that, when the first tasks are answered from the record.
+    """
+    leave_interrupts_to_main()
+    process_executor._MAX_MEMORY_LEAK_SIZE = _MOST_GROWTH_BYTES
 
 
 def start_s(is_network: bool) -> float:

@@ -137,6 +137,18 @@ def commands_of(page: str) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("runner ")]
 
 
+def sweep_of(folder: Path) -> Path:
+    """The only sweep below a folder."""
+    (sweep,) = folder.glob("outputs/sweeps/*/*")
+    return sweep
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """What ``sweep.json`` says of the only sweep below a folder."""
+    record: dict[str, Any] = json.loads((sweep_of(folder) / "sweep.json").read_text())
+    return record
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One of many command lines that shared a process; `imported` were asked for, and refused."""

@@ -5,7 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 100) -> None:
+    """Wait until `condition` holds, and fail saying `what` did not happen."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen"
+        time.sleep(0.02)
 
 
 def descendants(pid: int) -> list[int]:
@@ -29,6 +39,16 @@ def alive(pids: list[int]) -> list[int]:
             if _stat(Path("/proc", str(pid)))[0] not in "ZX":
                 living.append(pid)
     return living
+
+
+def workers_of(pid: int) -> list[int]:
+    """Worker processes that are at work: joblib's, without its helper that tracks resources."""
+    found = []
+    for child in descendants(pid):
+        with contextlib.suppress(OSError):
+            if b"popen_loky" in Path("/proc", str(child), "cmdline").read_bytes():
+                found.append(child)
+    return found
 
 
 def resident_mb(pid: int) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +19,26 @@ from runner.estimator.base import ConfigClassifier
 from runner.search.limits import Limits
 from runner.search.record import FitEntry, FitRecord
 from runner.training.states import StateStore
+
+GROWING = """
+import os, time
+
+kept = []
+
+def grow(size):
+    kept.append(bytearray(b"x") * size)
+    time.sleep(1.1)
+    return os.getpid()
+"""
+GROW = """
+from growing import grow
+from joblib import Parallel, delayed
+from runner.compute import worker_processes
+
+with worker_processes(), Parallel(2) as workers:
+    sizes = (1, 1, 400_000_000, 1, 1)
+    print(*({*workers(delayed(grow)(size) for _ in range(2))} for size in sizes), sep="|")
+"""
 
 SLOW_MODEL = '''
 import time
@@ -93,6 +115,15 @@ def test_a_search_moves_to_workers_and_repeats_no_fit(tmp_path: Path) -> None:
     assert set(Counter((e.candidate, e.fold, e.status) for e in entries).values()) == {1}
     scores = [json.loads((run / "result.json").read_text())["best"] for run in (auto, alone)]
     assert scores[0] == scores[1]
+
+
+def test_a_worker_that_grows_is_kept(tmp_path: Path) -> None:
+    pytest.importorskip("psutil")
+    (tmp_path / "growing.py").write_text(GROWING)
+    command = [sys.executable, "-c", GROW]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    first, *_, last = done.stdout.strip().split("|")
+    assert first == last, done.stderr
 
 
 def test_a_long_fit_moves_on_where_it_was(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import run_command, start_command
+from command import run_command, start_command, sweep_of
 from processes import processor_s, resident_mb
 
 pytestmark = pytest.mark.slow
@@ -33,11 +33,6 @@ SWEEPS = {
     "joblib": ("-m", *FOREST, "seed=0,1,2", "search.n_iter=3", "hydra/launcher=joblib"),
 }
 KILLS = int(os.environ.get("RUNNER_KILLS", "10"))
-
-
-def sweep_of(folder: Path) -> Path:
-    (sweep,) = folder.glob("outputs/sweeps/*/*")
-    return sweep
 
 
 def outcome(sweep: Path) -> tuple[Any, list[str]]:

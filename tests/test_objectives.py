@@ -5,25 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
-from command import run_command
+from command import run_command, summary, sweep_of
 
 STUDY = ("-m", "hydra/sweeper=optuna", "data=iris", "compute.n_jobs=1", "hydra.sweeper.n_trials=4")
 BOTH = "sweep.objectives=[accuracy,fit_s]"
 SPACE = ("model=random_forest", "space=none", "space.model.n_estimators={low:1,high:60}")
-
-
-def sweep_of(folder: Path) -> Path:
-    (sweep,) = folder.glob("outputs/sweeps/*/*")
-    return sweep
-
-
-def summary(folder: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((sweep_of(folder) / "sweep.json").read_text())
-    return record
 
 
 def study_of(folder: Path) -> optuna.Study:

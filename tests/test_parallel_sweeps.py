@@ -9,13 +9,13 @@ import signal
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command import CompletedRun, run_command, start_command
-from processes import alive, busy_threads, descendants
+from command import CompletedRun, run_command, start_command, sweep_of
+from processes import alive, busy_threads, descendants, wait_until
 
 from runner.compute import n_cores
 from runner.config.compose import compose_config
@@ -66,11 +66,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def sweep_of(folder: Path) -> Path:
-    (sweep,) = folder.glob("outputs/sweeps/*/*")
-    return sweep
-
-
 def outcome(folder: Path) -> list[dict[str, Any]]:
     """The jobs, without what depends on the clock."""
     record = json.loads((sweep_of(folder) / "sweep.json").read_text())
@@ -78,13 +73,6 @@ def outcome(folder: Path) -> list[dict[str, Any]]:
         {k: v for k, v in job.items() if k not in ("total_s", "overrides")}
         for job in record["jobs"]
     ]
-
-
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 100) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.02)
 
 
 @contextlib.contextmanager

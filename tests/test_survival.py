@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from command import run_command, start_command
+from processes import alive, wait_until, workers_of
 
 FOREST = ("data=wine", "model=random_forest", "search.n_iter=6", "model.n_estimators=300")
 NETWORK = (
@@ -106,31 +107,6 @@ def started(folder: Path, *overrides: str) -> Iterator[subprocess.Popen[bytes]]:
 def record_of(folder: Path) -> str:
     texts = [path.read_text() for path in folder.glob("outputs/runs/*/*/fits.jsonl")]
     return "".join(texts)
-
-
-def wait_until(condition: Any, what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.05)
-
-
-def workers_of(pid: int) -> list[int]:
-    """Worker processes that are at work: joblib's, without its helper that tracks resources."""
-    found = []
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        with contextlib.suppress(OSError):
-            command = Path(f"/proc/{child}/cmdline").read_bytes()
-            if b"popen_loky" in command:
-                found.append(int(child))
-    return found
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_a_killed_worker_costs_its_fit_only(tmp_path: Path) -> None:
@@ -235,7 +211,7 @@ def test_signals_stop_within_seconds(folder: Path, number: signal.Signals, n_job
     (directory,) = folder.glob("outputs/runs/*/*")
     hint = f"interrupted; go on with: python -m runner resume {directory.relative_to(folder)}"
     assert out.decode().splitlines()[-1] == hint, out.decode()
-    assert not any(map(is_alive, workers))
+    assert not alive(workers)
     assert json.loads((directory / "state.json").read_text())["status"] == "interrupted"
 
 
@@ -284,7 +260,7 @@ def test_ctrl_c_in_a_terminal(tmp_path: Path) -> None:
     assert b"go on with: python -m runner resume" in shown
     assert b"Traceback" not in shown
     assert len(workers) == 2
-    wait_until(lambda: not any(map(is_alive, workers)), "the end of the workers", seconds=1)
+    wait_until(lambda: not alive(workers), "the end of the workers", seconds=1)
 
 
 @pytest.fixture

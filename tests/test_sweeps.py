@@ -11,19 +11,9 @@ from typing import Any
 
 import optuna
 import pytest
-from command import run_command, start_command
+from command import run_command, start_command, summary, sweep_of
 
 QUICK = ("search=none", "compute.n_jobs=1")
-
-
-def sweep_of(folder: Path) -> Path:
-    (sweep,) = folder.glob("outputs/sweeps/*/*")
-    return sweep
-
-
-def summary(folder: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((sweep_of(folder) / "sweep.json").read_text())
-    return record
 
 
 def outcome(folder: Path) -> list[dict[str, Any]]:

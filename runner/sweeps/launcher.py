@@ -25,14 +25,13 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from runner.compute import n_cores, take_share
+from runner.compute import begin_worker, n_cores, take_share
 from runner.config.compose import register
 from runner.errors import ExperimentError, RequestError
 from runner.interrupts import (
     INTERRUPTED,
     end_workers,
     exit_at_once,
-    leave_interrupts_to_main,
 )
 from runner.job import set_log_level
 from runner.results.run_directory import RunDirectory
@@ -221,7 +220,7 @@ class ParallelLauncher(Launcher):
 
 def _begin_worker(share: int, name: str) -> None:
     """Make a worker process ready for jobs, as Hydra's application makes the main one."""
-    leave_interrupts_to_main()
+    begin_worker()
     take_share(share)
     setup_globals()
     register()
