@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 # What starting workers costs before their first fit: TensorFlow's import, or scikit-learn's.
 _NETWORK_START_S = 7.0
-_LEARNER_START_S = 2.5
+_LEARNER_START_S = 1.5
 # Workers that an earlier search of this process started are kept, and only set up again.
 _KEPT_START_S = 1.0
 # What a worker may grow by: TensorFlow, the data, and the models that are kept compiled.
