@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
-from sklearn.exceptions import FitFailedWarning
 from sklearn.utils import _safe_indexing
 
 from runner.compute import Processes, WorkersPayError, worker_processes
@@ -106,7 +105,6 @@ class Evaluator:
         repeat = partial(self._repeat, estimator)
         with worker_processes(), warnings.catch_warnings():
             # Said in our own words: failures from the record, the budget by the plan.
-            warnings.simplefilter("ignore", FitFailedWarning)
             warnings.filterwarnings("ignore", "The total space of param|One or more of the test")
             try:
                 return survive_deaths(search, repeat, self.record, retries)
@@ -159,16 +157,17 @@ def run_search(evaluator: Evaluator) -> Any:
         )
     try:
         search = evaluator.fit(estimator, experiment.make_search)
-    except ValueError as error:
+    except ValueError:
+        # A search of others may end so when no fit has a score.
         _refuse_failures(evaluator, n_fits)
-        if not limits.is_over():
-            raise
-        raise ExperimentError(
-            f"search.time_budget_s={config.time_budget_s:g} passed before a candidate was done"
-        ) from error
+        raise
     _refuse_failures(evaluator, n_fits)
     if limits.is_over():
         _leave_out_skipped(search, evaluator.record)
+        if not search.cv_results_["params"]:
+            raise ExperimentError(
+                f"search.time_budget_s={config.time_budget_s:g} passed before a candidate was done"
+            )
     _take_over_times(search, evaluator.record)
     return search
 
@@ -236,11 +235,7 @@ def evaluate_baseline(evaluator: Evaluator) -> Evaluation | None:
         folds = experiment.splitter
         return NoSearch(estimator, scoring=scorer, n_jobs=n_jobs, refit=False, cv=folds)
 
-    try:
-        baseline = evaluator.fit(as_it_is, make_search)
-    except ValueError as error:
-        logger.warning("the baseline failed: %s", str(error).splitlines()[-1])
-        return None
+    baseline = evaluator.fit(as_it_is, make_search)
     table = trials_table(baseline.cv_results_, refit=experiment.scoring.refit)
     if table["status"].iloc[0] == "failed":
         logger.warning("the baseline failed on at least one fold")

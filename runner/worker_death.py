@@ -81,8 +81,6 @@ def _settles(repeat: Callable[[FitEntry], Any], entry: FitEntry, record: FitReco
     except BrokenProcessPool:
         # A fit that takes too long notes that before it ends its process.
         return record.find(entry.candidate, entry.fold) is not None
-    except ValueError:
-        pass  # the fit failed by itself, and is recorded so
     return True
 
 

@@ -170,9 +170,20 @@ def test_failures_are_counted_and_may_be_too_many(folder: Path) -> None:
     assert "ValueError: too much trouble" in many.err.splitlines()[-1]
 
 
-def test_time_budget_keeps_what_is_done(folder: Path) -> None:
+def test_a_batch_in_which_all_fits_fail_does_not_end_the_search(folder: Path) -> None:
+    request = [part for part in troubled("none", "raises", n_jobs=1) if part != "search=grid"]
+    adaptive = ("search=optuna", "search.n_iter=6", "search.batch_size=1", "cv.n_splits=2")
+    done = run_command(*request, *adaptive, cwd=folder, env=ALLOW)
+    assert done.code == 0, done.err
+    assert {row["status"] for row in trials(done.directory)} == {"completed", "failed"}
+    assert len(trials(done.directory)) == 6
+
+
+@pytest.mark.parametrize("search", ["random", "optuna"])
+def test_time_budget_keeps_what_is_done(folder: Path, search: str) -> None:
     space = ("space=none", "space.model.C={low:0.1,high:10.0}", "model.trouble=slow")
     request = ("data=iris", "model=troubled", "search.n_iter=40", "compute.n_jobs=1", *space)
+    request = (*request, f"search={search}")
     done = run_command(*request, "search.time_budget_s=4", cwd=folder, env=ALLOW)
     assert done.code == 0, done.err
     counts = done.result["trials"]

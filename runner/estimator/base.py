@@ -32,11 +32,15 @@ class ConfigEstimator(ConfigParameters):
 
     # Rows of a fit that was answered from the record, should a model be wanted after all.
     _pending: Any = None
+    # Whether a fit has failed, which a record knows and a search needs not be told by an exception.
+    has_failed_ = False
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit preprocessing and model on the rows given.
 
-        A fit that the record has as completed is not done; one that it has as failed fails again.
+        A fit that the record has as completed is not done. With a record a fit that fails raises
+        nothing: the record says so, and `FoldScorer` scores it NaN. scikit-learn's searches would
+        end when all the fits that they ask for at once have raised.
 
         Parameters
         ----------
@@ -47,12 +51,6 @@ class ConfigEstimator(ConfigParameters):
         sample_weight
             Weights of shape (n,), or None.
 
-        Raises
-        ------
-        FitNotBegunError
-            When the search has reached one of its limits.
-        FitTimeoutError
-            When the fit took longer than they allow.
         """
         started = time.perf_counter()
         X, y = self.checked(X, y)
@@ -60,12 +58,10 @@ class ConfigEstimator(ConfigParameters):
         self._pending = (X, y, sample_weight)
         known = None if self.record is None else self.record.find(self.candidate_id(), self.fold_)
         if known is None:
-            self._begin()
-            self._fit_noting_failure()
+            self.has_failed_ = not self._fit_noting_failure()
             self.fit_s_ = time.perf_counter() - started
         elif known.status == "failed":
-            self._pending = None
-            raise FailedBeforeError(known.error)
+            self._pending, self.has_failed_ = None, True
         else:
             # Done before: it is fitted again only if someone asks for more than the scores.
             self.fit_s_ = known.fit_s
@@ -76,13 +72,15 @@ class ConfigEstimator(ConfigParameters):
         """Name training rows by their content; how numbers are held makes no difference."""
         return fingerprint(_numbers(X), y)
 
-    def _begin(self) -> None:
-        if self.record is not None:
-            if self.limits is not None:
-                self.limits.check(self.record)
-            self.record.append(FitEntry.started(self.candidate_id(), self.leaves(), self.fold_))
-
-    def _fit_noting_failure(self) -> None:
+    def _fit_noting_failure(self) -> bool:
+        """Do the pending fit; return whether it was done. Without a record, failures are raised."""
+        if self.record is None:
+            self._fit_pending()
+            return True
+        if self.limits is not None and not self.limits.allow(self.record):
+            self._pending = None
+            return False
+        self.record.append(FitEntry.started(self.candidate_id(), self.leaves(), self.fold_))
         timed = contextlib.nullcontext() if self.limits is None else self.limits.timed(self._note)
         try:
             with timed:
@@ -90,13 +88,11 @@ class ConfigEstimator(ConfigParameters):
         except Exception as error:
             self._pending = None
             self._note(error)
-            raise
+            return False
+        return True
 
     def _note(self, error: Exception) -> None:
-        if self.record is not None:
-            self.record.append(
-                FitEntry.failed(self.candidate_id(), self.leaves(), self.fold_, error)
-            )
+        self.record.append(FitEntry.failed(self.candidate_id(), self.leaves(), self.fold_, error))
 
     def _fit_pending(self) -> None:
         self._fit(*self._pending)
@@ -182,10 +178,6 @@ class ConfigEstimator(ConfigParameters):
     def notes_(self) -> list[str]:
         """What a user should know of how the model was fitted."""
         return list(getattr(self.model_, "notes_", []))
-
-
-class FailedBeforeError(RuntimeError):
-    """The same fit failed before in this run; the message says how."""
 
 
 def _numbers(X: Any) -> Any:

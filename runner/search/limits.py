@@ -17,10 +17,6 @@ from runner.search.record import FitRecord
 _PATIENCE_S = 5.0
 
 
-class FitNotBegunError(RuntimeError):
-    """The search has stopped; this fit was not begun."""
-
-
 class FitTimeoutError(TimeoutError):
     """A fit took longer than allowed."""
 
@@ -51,22 +47,21 @@ class Limits:
     pace: Pace | None = None
     _main_pid: int = field(default_factory=os.getpid, compare=False)
 
-    def check(self, record: FitRecord) -> None:
-        """Refuse to begin another fit where the search is to stop.
+    def allow(self, record: FitRecord) -> bool:
+        """Whether another fit may begin: in time, and with not too many failed.
 
         Raises
         ------
-        FitNotBegunError
-            Naming the limit.
         WorkersPayError
             When the search is to go on in worker processes.
         """
         if self.is_over():
-            raise FitNotBegunError("search.time_budget_s has passed")
+            return False
         if self.max_failures is not None and len(record.failed()) > self.max_failures:
-            raise FitNotBegunError("more fits failed than search.max_failures allows")
+            return False
         if self.pace is not None:
             self.pace.fit_begins(record)
+        return True
 
     def is_over(self) -> bool:
         """Whether the time for beginning fits has passed."""

@@ -215,6 +215,8 @@ class FoldScorer:
     def _scores(self, estimator: Any, X: Any, y: Any) -> dict[str, float]:
         if estimator.record is None:
             return self.scoring.scores(estimator, X, y)
+        if estimator.has_failed_:
+            return dict.fromkeys(self.scoring.names, np.nan)
         started = time.perf_counter()
         rows = fingerprint(X, y)
         fit = (estimator.candidate_id(), estimator.leaves(), estimator.fold_)
@@ -229,7 +231,7 @@ class FoldScorer:
             scores = self._finite(self.scoring.scores(estimator, X, y))
         except Exception as error:
             estimator.record.append(FitEntry.failed(*fit, error))
-            raise
+            return dict.fromkeys(self.scoring.names, np.nan)
         seconds = estimator.fit_s_ + time.perf_counter() - started
         if known is None:
             notes = estimator.notes_
