@@ -185,8 +185,16 @@ def steps() -> dict[str, float]:
     return measure()
 
 
+def stacked() -> dict[str, float]:
+    """Several fits as one batched computation, beside one after the other."""
+    from benchmarks.steps import stacked as measure
+
+    return measure()
+
+
 MEASURES: dict[str, Callable[[], dict[str, float]]] = {
     "steps": steps,
+    "stacked": stacked,
     "startup": startup,
     "candidates": candidates,
     "memory": memory,
