@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
@@ -38,10 +37,8 @@ from runner.results.run_directory import RunDirectory
 from runner.results.schema import Result
 from runner.search.record import RecordWriteError
 from runner.sweeps.job import run_sweep_job
-from runner.sweeps.launcher import ParallelLauncher
-from runner.sweeps.study import StudySweeper
+from runner.sweeps.plugins import register_plugins
 from runner.sweeps.sweep import Sweep, prepare_sweep
-from runner.sweeps.sweeper import JobSweeper
 
 if TYPE_CHECKING:
     from runner.preparation import Experiment
@@ -110,8 +107,7 @@ def check(
     """
     request = parse_arguments(arguments)
     register()
-    for plugin in (JobSweeper, StudySweeper, ParallelLauncher):
-        Plugins.instance().register(plugin)
+    register_plugins()
     return request, check_request(request, resumes)
 
 

@@ -18,6 +18,7 @@ INTERRUPTED = 130
 _GRACE_S, _LAST_WORDS_S = 1.5, 0.3
 _PARENT_POLL_S = 0.2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_works_for_another = False
 
 
 @contextlib.contextmanager
@@ -67,8 +68,14 @@ def exit_at_once(code: int) -> NoReturn:
 
 
 def is_worker() -> bool:
-    """Whether this process was started by another one of this project."""
-    return multiprocessing.parent_process() is not None
+    """Whether this process works for another one of this project."""
+    return _works_for_another or multiprocessing.parent_process() is not None
+
+
+def become_worker() -> None:
+    """Note that this process, whoever started it, works for another one of this project."""
+    global _works_for_another
+    _works_for_another = True
 
 
 def leave_interrupts_to_main() -> None:
@@ -80,14 +87,30 @@ def leave_interrupts_to_main() -> None:
 def end_with_parent() -> None:
     """End this worker process, and its own, soon after the one that started it died."""
     parent = os.getppid()
+    _end_when(lambda: os.getppid() != parent)
 
+
+def end_with(pid: int) -> None:
+    """End this process, and its workers, soon after process `pid` of this machine died."""
+    _end_when(lambda: not _is_alive(pid))
+
+
+def _end_when(condition: Callable[[], bool]) -> None:
     def watch() -> None:
-        while os.getppid() == parent:
+        while not condition():
             time.sleep(_PARENT_POLL_S)
         end_workers()
         os._exit(INTERRUPTED)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -26,7 +26,7 @@ _BUDGETS = ("search.n_iter", "hydra.sweeper.n_trials")
 _LIMITS = tuple(
     f"search.{name}" for name in ("max_failures", "retries", "trial_timeout", "time_budget_s")
 )
-_WITHOUT_EFFECT = ("compute.n_jobs", "hydra.launcher.n_jobs", "log_level", "plots")
+_WITHOUT_EFFECT = ("compute.n_jobs", "hydra/launcher", "hydra.launcher.*", "log_level", "plots")
 
 
 _ABOUT = """\
@@ -78,7 +78,8 @@ def _resume_sweep(directory: RunDirectory, changes: Sequence[str], force: bool) 
     _check_version(directory, request.version, force)
     _check_links(directory)
     _go_to(request.cwd, directory)
-    return run_app([*request.arguments, *_allowed(changes)], resumes=directory.path)
+    allowed = _allowed(changes)
+    return run_app([*_but_for(allowed, request.arguments), *allowed], resumes=directory.path)
 
 
 def _settings(directory: RunDirectory) -> dict[str, str]:
@@ -132,9 +133,17 @@ def _allowed(changes: Sequence[str]) -> list[str]:
     for text in changes:
         key = parse_override(text).key_or_group
         allowed = (*_BUDGETS, *_LIMITS, *_WITHOUT_EFFECT)
-        if key not in allowed:
+        if key not in allowed and not key.startswith("hydra.launcher."):
             raise RequestError(key, f"can't change on resuming; only {', '.join(allowed)} can")
     return list(changes)
+
+
+def _but_for(changes: Sequence[str], recorded: Sequence[str]) -> list[str]:
+    """Without the launcher and its settings, where there is to be another one."""
+    if not any(text.startswith("hydra/launcher=") for text in changes):
+        return list(recorded)
+    of_launcher = ("hydra/launcher=", "hydra.launcher.")
+    return [text for text in recorded if not text.lstrip("+").startswith(of_launcher)]
 
 
 def _check_state(directory: RunDirectory, force: bool) -> None:

@@ -2,88 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import signal
 import statistics
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from command import CompletedRun, run_command, start_command, sweep_of
+from command import CompletedRun, run_command, sweep_of
 from processes import alive, busy_threads, descendants, wait_until
+from sweeping import outcome, started, write_troubled
 
 from runner.compute import n_cores
 from runner.config.compose import compose_config
 from runner.errors import RequestError
-from runner.sweeps.launcher import jobs_at_once
+from runner.sweeps.launchers.joblib import jobs_at_once
 
 PARALLEL = "hydra/launcher=joblib"
 REQUEST = ("-m", "data=iris", "model=logistic_regression,cnn,svm,random_forest", "search=none")
 FORESTS = ("-m", "data=wine", "model=random_forest", "seed=0,1,2,3", "search.n_iter=4")
-OWN_MODEL = '''
-import os, signal, time
-from pathlib import Path
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from sklearn.linear_model import LogisticRegression
-
-class Troubled(LogisticRegression):
-    """A logistic regression with troubles of its own."""
-
-    def __init__(self, trouble="none"):
-        super().__init__(max_iter=500)
-        self.trouble = trouble
-
-    def fit(self, X, y):
-        if self.trouble == "dies":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.trouble == "sleeps":
-            time.sleep(0.5)
-        if self.trouble == "makes":
-            try:
-                instantiate({"_target_": "pathlib.Path", "_args_": ["anything"]})
-                Path("made").touch()
-            except InstantiationException:
-                Path("refused").touch()
-        return super().fit(X, y)
-'''
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A user's folder with a model that can go wrong."""
-    (tmp_path / "troubled.py").write_text(OWN_MODEL)
-    options = tmp_path / "conf" / "model"
-    options.mkdir(parents=True)
-    (options / "troubled.yaml").write_text("_target_: troubled.Troubled\ntrouble: none\n")
-    (options / "evil.yaml").write_text("_target_: os.getcwd\n")
-    (tmp_path / "pyproject.toml").write_text('[tool.runner]\nallow = ["troubled.*"]\n')
-    return tmp_path
-
-
-def outcome(folder: Path) -> list[dict[str, Any]]:
-    """The jobs, without what depends on the clock."""
-    record = json.loads((sweep_of(folder) / "sweep.json").read_text())
-    return [
-        {k: v for k, v in job.items() if k not in ("total_s", "overrides")}
-        for job in record["jobs"]
-    ]
-
-
-@contextlib.contextmanager
-def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    process = start_command(*arguments, cwd=folder, keeps_output=True)
-    try:
-        yield process
-    finally:
-        for pid in alive([process.pid, *descendants(process.pid)]):
-            os.kill(pid, signal.SIGKILL)
-        process.wait()
+    return write_troubled(tmp_path)
 
 
 @pytest.fixture(scope="module")

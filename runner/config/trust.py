@@ -18,11 +18,15 @@ from omegaconf.errors import OmegaConfBaseException
 from runner.config.targets import allowed_targets, check_nested, is_allowed, resolve
 from runner.errors import RequestError, did_you_mean, listing
 
-# Launchers that can run shell commands, as those for clusters do, need the user's own word.
+# Hydra's launchers for clusters can run shell commands, so they need the user's own word; this
+# project's take numbers and words only.
 _PLUGINS = (
     "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
     "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
-    "runner.sweeps.launcher.ParallelLauncher",
+    "runner.sweeps.launchers.joblib.JoblibLauncher",
+    "runner.sweeps.launchers.local.LocalLauncher",
+    "runner.sweeps.launchers.ray.RayLauncher",
+    "runner.sweeps.launchers.slurm.SlurmLauncher",
     "runner.sweeps.study.StudySweeper",
     "runner.sweeps.sweeper.JobSweeper",
     "runner.sweeps.space.suggest_space",

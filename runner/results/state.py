@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -11,15 +10,13 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import runner
-from runner.errors import RequestError
 from runner.results.jsonable import to_json
+from runner.results.locks import is_locked, locked
 from runner.results.run_directory import RunDirectory
 
-_LOCK_TRIES, _LOCK_WAIT_S = 5, 0.05
 _WITHOUT_EFFECT = ("compute", "log_level", "plots", "choices", "sweep")
 
 
@@ -107,39 +104,19 @@ def hold(directory: RunDirectory) -> Iterator[Writer]:
         writer.end("completed")
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock for the length of the block; the system frees it when the process dies.
-
-    Raises
-    ------
-    RequestError
-        When a live process holds it.
-    """
-    lock = os.open(folder / ".lock", os.O_WRONLY | os.O_CREAT, 0o644)
-    try:
-        # Whoever looks whether a process holds it holds it for an instant.
-        for _ in range(_LOCK_TRIES):
-            with contextlib.suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            time.sleep(_LOCK_WAIT_S)
-        else:
-            raise RequestError(str(folder), "is being written by a live process")
-        yield
-    finally:
-        os.close(lock)
-
-
 def read_state(directory: RunDirectory) -> RunState | None:
     """Read who is or was writing; None when nothing was begun, or the file is unreadable."""
-    try:
-        state = RunState(**json.loads(directory.state.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-    if state.status == "running" and not is_held(directory):
+    state = _read(directory)
+    if state is not None and state.status == "running" and not is_held(directory):
         return RunState(**{**vars(state), "status": "interrupted"})
     return state
+
+
+def _read(directory: RunDirectory) -> RunState | None:
+    try:
+        return RunState(**json.loads(directory.state.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def note_death(directory: RunDirectory) -> None:
@@ -153,14 +130,14 @@ def note_death(directory: RunDirectory) -> None:
 
 def is_held(directory: RunDirectory) -> bool:
     """Whether a live process is writing in the directory."""
-    try:
-        lock = os.open(directory.path / ".lock", os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+    return is_locked(directory.path)
+
+
+def holder_is_unseen(directory: RunDirectory) -> bool:
+    """Whether a process of another host claims to write here, but its lock is not seen on this one.
+
+    So it has died, or locks do not reach from host to host.
+    """
+    state = _read(directory)
+    claims = state is not None and state.status == "running" and state.host != socket.gethostname()
+    return claims and not is_held(directory)

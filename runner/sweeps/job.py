@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +61,11 @@ def has_failed(directory: RunDirectory) -> bool:
 def record_failure(
     directory: RunDirectory, seed: int, hydra: HydraConf, error: BaseException
 ) -> None:
-    """Leave the record of a job that failed before it could leave one itself."""
+    """Record that a job failed which could not say so; what it noted when interrupted stays."""
+    told = {"type": type(error).__name__, "message": first_line(error)}
+    with contextlib.suppress(RequestError):
+        directory.write_result(replace(directory.read_result(), status="failed", error=told))
+        return
     # Only now: it imports joblib, which no sweep's start need wait for.
     from runner.results.environment import describe_environment
 
@@ -73,7 +79,7 @@ def record_failure(
             scoring=None,
             overrides=list(hydra.overrides.task),
             environment=describe_environment(),
-            error={"type": type(error).__name__, "message": first_line(error)},
+            error=told,
         )
     )
 

@@ -38,17 +38,16 @@ from runner.results.comparison.leaderboard import CSV, write_leaderboard
 from runner.results.comparison.pareto import Objective, front_table
 from runner.results.comparison.tables import print_tables
 from runner.results.jsonable import to_json
-from runner.results.state import locked
+from runner.results.locks import check_locks, locked
 from runner.sweeps.jobs import Job, enumerate_jobs
-from runner.sweeps.launcher import jobs_at_once
 from runner.sweeps.objectives import read_objectives
+from runner.sweeps.plugins import check_launcher
 
 logger = logging.getLogger(__name__)
 
 REQUEST, STUDY = "request.json", "study.db"
 _FLAGS = ("--multirun", "--config-name", "--config-dir")
 _OWN_SWEEPER = "runner.sweeps.sweeper.JobSweeper"
-_OWN_LAUNCHER = "runner.sweeps.launcher.ParallelLauncher"
 
 
 @dataclass(frozen=True)
@@ -87,10 +86,11 @@ class Sweep:
         Raises
         ------
         RequestError
-            When another process is at work in the folder.
+            When another process is at work in the folder, or its file system's locks don't work.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder):
+            check_locks(self.folder)
             request = SweepRequest(os.getcwd(), ["--multirun", *self.command.as_given()])
             write_text(self.folder / REQUEST, to_json(asdict(request), indent=2) + "\n")
             # A study is told everything again, by jobs that answer from their records.
@@ -144,12 +144,11 @@ def prepare_sweep(request: CommandLine, composed: DictConfig, resumes: Path | No
         Otherwise those are told, and fail when their turn comes.
     """
     objectives = read_objectives(composed.sweep, composed.hydra.sweeper)
-    if composed.hydra.launcher._target_ == _OWN_LAUNCHER:
-        jobs_at_once(composed)
     is_adaptive = composed.hydra.sweeper._target_ != _OWN_SWEEPER
     if is_adaptive:
         request = _for_study(request, composed, objectives)
     HydraConfig.instance().set_config(composed)
+    check_launcher(composed)
     folder = Path(composed.hydra.sweep.dir).absolute() if resumes is None else resumes
     if resumes is None and folder.is_dir() and any(folder.iterdir()):
         raise RequestError("hydra.sweep.dir", f"'{folder}' exists and is not empty")
