@@ -161,7 +161,7 @@ def test_killed_in_the_middle_it_goes_on_as_if_it_never_had_been(
 ) -> None:
     whole = of_basic(once, "forests", *FORESTS)
     with started(tmp_path, *FORESTS, place) as process:
-        wait_until(lambda: list(tmp_path.glob("outputs/sweeps/*/*/0/result.json")), "job 0")
+        wait_until(lambda: list(tmp_path.glob("outputs/sweeps/*/*/0/result.json")), "job 0", 300)
         process.kill()
         process.wait()
     before = (sweep_of(tmp_path) / "0" / "result.json").stat().st_mtime_ns
@@ -178,7 +178,7 @@ def test_what_began_with_one_launcher_goes_on_with_another(tmp_path: Path, once:
     whole = of_basic(once, "forests", *FORESTS)
     first = ("hydra/launcher=submitit_local", "hydra.launcher.mem_gb=8")
     with started(tmp_path, *FORESTS, *first) as process:
-        wait_until(lambda: list(tmp_path.glob("outputs/sweeps/*/*/0/result.json")), "job 0")
+        wait_until(lambda: list(tmp_path.glob("outputs/sweeps/*/*/0/result.json")), "job 0", 300)
         process.kill()
         process.wait()
     changes = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=1")
@@ -194,11 +194,11 @@ def test_killed_it_leaves_no_process_on_this_machine(place: str, folder: Path) -
         pytest.skip("there, jobs are SLURM's")
     request = ("-m", "data=iris", "search=none", "model=troubled", "model.C=2", place)
     with started(folder, *request, "model.trouble=stalls,none") as process:
-        wait_until((folder / "stalled").exists, "the job's start")
+        wait_until((folder / "stalled").exists, "the job's start", 300)
         below = descendants(process.pid)
         process.kill()
         process.wait()
-        wait_until(lambda: not alive(below), "the end of the processes", 20)
+        wait_until(lambda: not alive(below), "the end of the processes", 60)
 
 
 @pytest.mark.slow
@@ -208,9 +208,9 @@ def test_interrupted_it_ends_the_jobs_and_says_how_to_go_on(
 ) -> None:
     request = ("-m", "data=iris", "search=none", "model=troubled", "model.C=2", place)
     with started(folder, *request, "model.trouble=stalls,none") as process:
-        wait_until((folder / "stalled").exists, "the job's start")
+        wait_until((folder / "stalled").exists, "the job's start", 300)
         process.send_signal(sent)
-        assert process.wait(timeout=10) == 130
+        assert process.wait(timeout=20) == 130
         assert process.stdout is not None
         said = process.stdout.read().decode()
     assert said.count("interrupted; go on with: python -m runner resume outputs/sweeps/") == 1

@@ -136,7 +136,7 @@ def short() -> Iterator[Path]:
 
 
 def wait_for_stalled_job(folder: Path) -> None:
-    wait_until((folder / "stalled").exists, "the job's start")
+    wait_until((folder / "stalled").exists, "the job's start", 300)
 
 
 STALLS = ("-m", "data=iris", "search=none", "model=troubled", "model.C=2", "model.trouble=stalls")
