@@ -227,7 +227,7 @@ def test_interrupted_it_ends_the_jobs_and_says_how_to_go_on(
 @pytest.mark.parametrize(
     ("limit", "trouble", "problem"),
     [
-        ("timeout_min=0.2", "stalls", "took longer than 0.2 min (hydra.launcher.timeout_min)"),
+        ("timeout_min=1", "stalls", "took longer than 1 min (hydra.launcher.timeout_min)"),
         ("mem_gb=1.0", "grows", "took more than 1 GB of memory (hydra.launcher.mem_gb)"),
     ],
 )
