@@ -229,7 +229,7 @@ class FoldScorer:
             return dict(known.scores)
         try:
             scores = self._finite(self.scoring.scores(estimator, X, y))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a failed fit
             estimator.record.append(FitEntry.failed(*fit, error))
             return dict.fromkeys(self.scoring.names, np.nan)
         seconds = estimator.fit_s_ + time.perf_counter() - started
