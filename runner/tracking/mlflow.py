@@ -75,7 +75,7 @@ class MlflowTracker:
     A run is known again by a tag with its own id, so any process may log it at any time.
     """
 
-    name = "mlflow"
+    name, follows = "mlflow", True
 
     def __init__(self, settings: MlflowSettings) -> None:
         self._settings = settings

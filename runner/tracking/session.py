@@ -103,13 +103,14 @@ class _Watch:
         self._began = True
         if not self._trackers or self._is_job:
             return
-        for tracker in _reachable(self._trackers):
+        for tracker in _reachable(each for each in self._trackers if each.follows):
             with _saying(tracker, "logging is left to the end"):
                 tracker.prepare()
                 tracker.log_run(read_run(self._directory))
                 self._live.append(tracker)
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-        self._thread.start()
+        if self._live:
+            self._thread = threading.Thread(target=self._follow, daemon=True)
+            self._thread.start()
 
     def _follow(self) -> None:
         """Log what has come about since, every few seconds."""
@@ -134,8 +135,8 @@ class _Watch:
             self._thread.join(_LAST_PASS_IN_A_HURRY_S if in_a_hurry else _LAST_PASS_S)
         busy = self._thread is not None and self._thread.is_alive()
         for tracker in self._trackers:
-            if in_a_hurry and tracker not in self._live and tracker.name != "tensorboard":
-                continue
+            if in_a_hurry and tracker.follows and tracker not in self._live:
+                continue  # there is no time to import it
             with _saying(tracker, _how_to_log_later(self._directory.path), aloud=not self._is_job):
                 if busy:
                     raise TrackingError("logging is stuck")

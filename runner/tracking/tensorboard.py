@@ -45,7 +45,7 @@ class Session:
 class TensorboardTracker:
     """See `Tracker`. Runs are written to their own folders when they have ended, and only then."""
 
-    name = "tensorboard"
+    name, follows = "tensorboard", False
 
     def __init__(self, settings: TensorboardSettings) -> None:
         self._settings = settings

@@ -20,6 +20,8 @@ class Tracker(Protocol):
     """
 
     name: str
+    follows: bool
+    """Whether it logs a run while that goes on, rather than when it has ended."""
 
     def session(self) -> AbstractContextManager[None]:
         """What all else happens in; entered and left in the main thread."""
