@@ -30,7 +30,7 @@ def completes_overrides(verbs: Collection[str]) -> bool:
         _offer(list_options())
     takes_overrides = first == _TAKES_OVERRIDES
     if first in _TAKES_FOLDERS_AND:
-        # Of the words before the last those that are overrides; folders are the shell's to complete.
+        # Of the words before the last those that are overrides; folders are left to the shell.
         group, (*before, last) = _TAKES_FOLDERS_AND[first], rest.split(" ")
         takes_overrides = last != "" and last.startswith(group[: len(last)])
         rest = " ".join([*(word for word in before if word.startswith(group)), last])

@@ -235,11 +235,13 @@ def _candidate(
     number: int, fits: Sequence[FitEntry], curves: Mapping[str, Curves], is_running: bool
 ) -> Candidate:
     latest: dict[str, FitEntry] = {}
+    done = []
     for fit in fits:
         known = latest.get(fit.fold)
         if known is None or known.status != "completed":
             latest[fit.fold] = fit
-    done = [fit for fit in latest.values() if fit.status == "completed"]
+            # In the order that they ended in, so that those to come do not change it.
+            done += [fit] if fit.status == "completed" else []
     scores: dict[str, list[float]] = defaultdict(list)
     for fit in done:
         for name, score in fit.scores.items():

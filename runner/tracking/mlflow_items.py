@@ -41,7 +41,10 @@ _SWEEP_FILES = ("leaderboard.csv", "sweep.json", "report.html", "plots")
 
 @dataclass(frozen=True)
 class Point:
-    """A value of a metric; ``at`` is in seconds since 1970."""
+    """A value of a metric; ``at`` is in seconds since 1970.
+
+    It is the same whenever the value is logged: with another time, MLflow would have it twice.
+    """
 
     key: str
     value: float
@@ -80,7 +83,7 @@ class Item:
 
 def run_item(run: RunFacts, with_files: bool, n_children: int) -> Item:
     """A run: its config, the scores and learning curves of winner and baseline, its files."""
-    at, entry = run.ended, run.entry
+    at, entry = run.started, run.entry
     points = [Point(_key(name), value, 0, at) for name, value in run.scores.items()]
     for prefix, judged in (("", run.best), ("baseline/", run.baseline)):
         if judged is not None:
@@ -149,7 +152,7 @@ def sweep_item(sweep: SweepFacts, with_files: bool) -> Item:
         ended,
         _params({"overrides": " ".join(sweep.arguments)}),
         _tags(tags),
-        tuple(Point(name, value, 0, ended) for name, value in scores.items()),
+        tuple(Point(name, value, 0, sweep.started) for name, value in scores.items()),
         tuple(_files(sweep.path, _SWEEP_FILES)) if with_files and is_over else (),
     )
 
@@ -159,10 +162,12 @@ def candidate_item(run: RunFacts, candidate: Candidate) -> Item:
     points = []
     for name, scores in candidate.scores.items():
         for step, score in enumerate(scores, start=1):
-            points.append(Point(_key(f"fold/{name}"), score, step, candidate.ended))
-        mean = sum(scores) / len(scores)
-        points.append(Point(_key(f"cv/{name}"), mean, len(scores), candidate.ended))
-    points += _curve_points("", candidate.curves, candidate.ended)
+            mean = sum(scores[:step]) / step
+            points.append(Point(_key(f"fold/{name}"), score, step, candidate.started))
+            points.append(Point(_key(f"cv/{name}"), mean, step, candidate.started))
+    if run.entry.status != "running":
+        # Means over the folds so far would leave several values for an epoch.
+        points += _curve_points("", candidate.curves, candidate.started)
     tags = {
         **_common_tags(()),
         ID: f"{run.id}-{candidate.id}",
