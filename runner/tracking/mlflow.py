@@ -147,6 +147,8 @@ class MlflowTracker:
     def log_sweep(self, sweep: SweepFacts) -> None:
         with self._translated():
             self._connect()
+            # Its jobs may have been logged by other processes since.
+            self._looked_up.discard((SWEEP, sweep.id))
             self._look_up(SWEEP, sweep.id)
             item = sweep_item(sweep, self._settings.artifacts)
             self._last = self._log(item, self._find(item.id)).run_id

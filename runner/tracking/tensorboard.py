@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -66,13 +67,13 @@ class TensorboardTracker:
 
     def log_sweep(self, sweep: SweepFacts) -> None:
         """Nothing: TensorBoard finds the jobs' files below the sweep's folder."""
-        self._last = str(sweep.path)
+        self._last = os.path.relpath(sweep.path)
 
     def log_run(self, run: RunFacts, briefly: bool = False) -> None:
         if run.entry.status == "running":
             return
         folder = run.directory.tensorboard
-        self._last = str(folder)
+        self._last = os.path.relpath(folder)
         try:
             for session in sessions_of(run, self._settings.candidates and not briefly):
                 _write(folder / session.folder, session)
