@@ -130,7 +130,7 @@ def _write(folder: Path, session: Session) -> None:
 
 def _event_file(session: Session) -> bytes:
     from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
     from tensorboard.plugins.hparams import metadata
     from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
     from tensorboard.plugins.hparams.plugin_data_pb2 import (
@@ -141,7 +141,10 @@ def _event_file(session: Session) -> bytes:
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     def hparams_summary(tag: str, data: Any) -> Any:
-        described = metadata.create_summary_metadata(data)
+        # The same content, byte for byte, whenever it is written.
+        content = data.SerializeToString(deterministic=True)
+        kind = SummaryMetadata.PluginData(plugin_name=metadata.PLUGIN_NAME, content=content)
+        described = SummaryMetadata(plugin_data=kind)
         value = Summary.Value(tag=tag, metadata=described, tensor=metadata.NULL_TENSOR)
         return Summary(value=[value])
 
@@ -167,7 +170,6 @@ def _event_file(session: Session) -> bytes:
     file = io.BytesIO()
     writer = RecordWriter(file)
     for event in events:
-        # The same content, byte for byte, whenever it is written.
         writer.write(event.SerializeToString(deterministic=True))
     return file.getvalue()
 

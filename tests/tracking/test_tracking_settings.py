@@ -6,13 +6,14 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command import ACCEPTED, attempt_all, commands_of, look, refusal
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.config.compose import compose_config, parse_config
-from runner.config.schema import MlflowSettings
+from runner.config.schema import MlflowSettings, Tracking
 from runner.errors import RequestError
 from runner.results.run_directory import RunDirectory
 from runner.search.curves import append_curves, read_curves
@@ -21,13 +22,11 @@ from runner.tracking.mlflow_items import run_item
 from runner.tracking.settings import address_of, read_tracking
 
 FINE = {
-    "none": ("tracking=none",),
-    "one": ("tracking=mlflow",),
-    "two": ("tracking=[mlflow,tensorboard]",),
-    "none of them": ("tracking=[]",),
-    "a server": ("tracking=mlflow", "tracking.mlflow.uri=http://localhost:5000"),
-    "a file": ("tracking=mlflow", "tracking.mlflow.uri=sqlite:///here.db"),
-    "an experiment": ("experiment=tracked",),
+    ("tracking=none",): (),
+    ("tracking=[]",): (),
+    ("tracking=[mlflow,tensorboard]",): ("mlflow", "tensorboard"),
+    ("tracking=mlflow", "tracking.mlflow.uri=sqlite:///here.db"): ("mlflow",),
+    ("experiment=tracked",): ("mlflow", "tensorboard"),
 }
 BAD = {
     ("tracking=mlfow",): "there is no option 'mlfow'; did you mean 'mlflow'?",
@@ -56,18 +55,28 @@ def with_experiment(folder: Path) -> Path:
     return folder
 
 
-def test_one_several_and_none_compose(with_experiment: Path) -> None:
-    lines = {**FINE, "sweep": ("-m", "seed=1,2", "tracking=[mlflow,tensorboard]")}
-    lines |= {str(n): args for n, args in enumerate(BAD)}
-    # The page's own.
-    lines |= {" ".join(args): tuple(args) for args in commands_of("docs/tracking.md")}
+def test_one_several_and_none_compose(
+    with_experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(with_experiment)
+    for overrides, expected in FINE.items():
+        composed = compose_config(overrides)
+        tracking = read_tracking(composed)
+        assert tracking == parse_config(composed).tracking
+        assert tuple(name for name, chosen in tracking if chosen is not None) == expected
+    commands = commands_of("docs/tracking.md")
+    assert len(commands) == 4
+    for overrides in commands:
+        assert read_tracking(compose_config(overrides)) != Tracking()
+
+
+def test_mistakes_are_one_line_before_anything_starts(folder: Path) -> None:
     quick = ("data=iris", "model=logistic_regression", "search=none")
-    done = attempt_all({name: (*quick, *args) for name, args in lines.items()}, with_experiment)
-    for name in (*FINE, *(" ".join(args) for args in commands_of("docs/tracking.md"))):
-        assert done[name].code == ACCEPTED, done[name].err
-    assert done["sweep"].code in (ACCEPTED, 1)
-    for number, problem in enumerate(BAD.values()):
-        attempt = done[str(number)]
+    lines = {str(number): (*quick, *args) for number, args in enumerate(BAD)}
+    lines["sweep"] = ("-m", *quick, "seed=1,2", "tracking=[mlflow,tensorboard]")
+    done = attempt_all(lines, folder)
+    assert done.pop("sweep").code == ACCEPTED
+    for attempt, problem in zip(done.values(), BAD.values(), strict=True):
         assert attempt.code == 2, (problem, attempt)
         assert problem in attempt.err
         assert len(attempt.err.splitlines()) == 1
@@ -198,10 +207,14 @@ def test_curves_are_read_as_they_were_written(
     assert [each.candidate for each in read] == [candidate for candidate, _ in fits]
     for each, (_, curves) in zip(read, fits, strict=True):
         expected = {
-            name: [value if math.isfinite(value) else None for value in values]
+            name: [np.float32(value) if math.isfinite(value) else None for value in values]
             for name, values in curves.items()
         }
-        assert each.curves == expected
+        found = {
+            name: [value if value is None else np.float32(value) for value in values]
+            for name, values in each.curves.items()
+        }
+        assert found == expected
 
 
 @given(st.binary(max_size=60))
