@@ -16,6 +16,9 @@ from typing import Any
 
 from processes import wait_until
 
+# Its background jobs are eight more processes.
+_SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -52,7 +55,7 @@ class MlflowServer:
             self.process = subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+                env={**os.environ, **_SETTINGS},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

@@ -193,11 +193,11 @@ def test_server_that_dies_costs_a_line_and_is_caught_up_with(tmp_path: Path, fol
         wait_until(lambda: len(read_back(server.uri)) > 1, "a candidate")
         assert process.poll() is None
         server.kill()
-        killed = time.monotonic()
         said = process.communicate(timeout=120)[0].decode()
         assert process.returncode == 0, said
-        assert time.monotonic() - killed < 60
         (directory,) = folder.glob("outputs/runs/*/*")
+        # Nothing waited for it.
+        assert time.time() - (directory / "result.json").stat().st_mtime < 20
         shown = f"log it with: python -m runner track {directory.relative_to(folder)}"
         assert said.count("tracking=mlflow:") == 1, said
         assert f"{server.uri} does not answer" in said

@@ -81,6 +81,7 @@ def asking() -> Iterator[tuple[int, list[str | None]]]:
     server.shutdown()
 
 
+@pytest.mark.slow
 def test_password_of_an_address_is_used_and_written_nowhere(
     folder: Path, asking: tuple[int, list[str | None]]
 ) -> None:
