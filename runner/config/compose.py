@@ -294,6 +294,9 @@ def _unknown_key(
             known = list(_paths(base))
             if key in known or OmegaConf.select(base, key) is not None:
                 return RequestError(key, f"can't be set to {override.get_value_string()}")
+            group, name = [*split_key(key), ""][:2]
+            if group in _SEVERAL and name in options(group):
+                return RequestError(key, f"means nothing without {group}={name}")
             return RequestError(key, f"unknown key{_nearest(key, known)}")
         except COMPOSITION_ERRORS:
             continue
