@@ -295,7 +295,8 @@ def _unknown_key(
             if key in known or OmegaConf.select(base, key) is not None:
                 return RequestError(key, f"can't be set to {override.get_value_string()}")
             group, name = [*split_key(key), ""][:2]
-            if group in _SEVERAL and name in options(group):
+            is_missing = OmegaConf.select(base, f"{group}.{name}") is None
+            if group in _SEVERAL and name in options(group) and is_missing:
                 return RequestError(key, f"means nothing without {group}={name}")
             return RequestError(key, f"unknown key{_nearest(key, known)}")
         except COMPOSITION_ERRORS:
