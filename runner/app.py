@@ -42,6 +42,7 @@ from runner.sweeps.launcher import ParallelLauncher
 from runner.sweeps.study import StudySweeper
 from runner.sweeps.sweep import Sweep, prepare_sweep
 from runner.sweeps.sweeper import JobSweeper
+from runner.tracking.settings import read_tracking, refuse_credentials
 
 if TYPE_CHECKING:
     from runner.preparation import Experiment
@@ -126,6 +127,8 @@ def check_request(request: CommandLine, resumes: Path | None = None) -> Sweep | 
     composed = compose_config(first, request.config_name, request.config_dir)
     check_hydra(composed)
     note_secrets(composed)
+    refuse_credentials(request.overrides)
+    read_tracking(composed)
     if request.sweeps or (request.runs_one_job and composed.hydra.mode == RunMode.MULTIRUN):
         # Hydra itself takes the mode from the command line and the primary config only.
         return prepare_sweep(replace(request, is_sweep=True), composed, resumes)

@@ -25,6 +25,7 @@ from runner.results.report.run import ReportDetails, write_report
 from runner.results.run_directory import RunDirectory
 from runner.results.schema import DataSummary, Result, Timing
 from runner.results.trials import trials_table, write_trials
+from runner.search.curves import Refit, append_curves
 from runner.search.progress import progress
 from runner.search.record import FitRecord
 from runner.searching import (
@@ -118,6 +119,7 @@ def _run(
         evaluations.append(baseline_cv)
     best, *others = judge_each(experiment, evaluations, evaluator.processes.n_jobs)
     baseline = None if baseline_cv is None else (others or [best])[0]
+    _write_refit_curves(directory, best, baseline)
 
     result = replace(
         outline,
@@ -184,6 +186,14 @@ def _outline(experiment: Experiment) -> Result:
             fingerprint=data.fingerprint,
         ),
     )
+
+
+def _write_refit_curves(directory: RunDirectory, best: Judged, baseline: Judged | None) -> None:
+    refits: dict[Refit, Judged | None] = {"best": best, "baseline": baseline}
+    for name, judged in refits.items():
+        if judged is not None:
+            fit = judged.estimator
+            append_curves(directory.curves, fit.candidate_id(), fit.fold_, fit.history_, name)
 
 
 def _write_best_overrides(experiment: Experiment, result: Result, directory: RunDirectory) -> None:

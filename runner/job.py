@@ -17,6 +17,7 @@ from runner.interrupts import end_workers, stops_in_time
 from runner.results.run_directory import RunDirectory
 from runner.results.schema import Result
 from runner.results.state import Writer, config_fingerprint, hold, read_state
+from runner.tracking.session import tracked_run
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +52,18 @@ def run_job(
 
     config = parse_config(composed)
     set_log_level(config.log_level)
-    with hold(directory) as state, contextlib.ExitStack() as guarded:
+    is_job = resumable != directory.path
+    with (
+        tracked_run(config.tracking, directory, is_job) as begin_tracking,
+        hold(directory) as state,
+        contextlib.ExitStack() as guarded,
+    ):
         if owns_process:
             guarded.enter_context(stops_in_time(partial(_interrupted, state, resumable, True)))
         directory.write_text(directory.config, config_for_people(composed))
         experiment = prepare(config)
         attempt = state.begin(_content(config), experiment.data.fingerprint)
+        begin_tracking()
         try:
             return run_experiment(experiment, directory, attempt)
         except KeyboardInterrupt:

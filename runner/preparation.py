@@ -37,6 +37,7 @@ from runner.search.build import (
 )
 from runner.search.scoring import Scoring
 from runner.search.space import Space
+from runner.tracking.settings import check_tracking
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ def prepare(config: ExperimentConfig) -> Experiment:
     RequestError
         For the first thing that can't be run as asked.
     """
+    check_tracking(config.tracking)
     allow = allowed_targets()
     # What needs no data comes first: it is answered at once.
     space = Space.parse(config.space)

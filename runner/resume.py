@@ -26,6 +26,7 @@ _BUDGETS = ("search.n_iter", "hydra.sweeper.n_trials")
 _LIMITS = tuple(
     f"search.{name}" for name in ("max_failures", "retries", "trial_timeout", "time_budget_s")
 )
+_TRACKING = "tracking"
 _WITHOUT_EFFECT = ("compute.n_jobs", "hydra.launcher.n_jobs", "log_level", "plots")
 
 
@@ -132,8 +133,9 @@ def _allowed(changes: Sequence[str]) -> list[str]:
     for text in changes:
         key = parse_override(text).key_or_group
         allowed = (*_BUDGETS, *_LIMITS, *_WITHOUT_EFFECT)
-        if key not in allowed:
-            raise RequestError(key, f"can't change on resuming; only {', '.join(allowed)} can")
+        if key not in allowed and key.partition(".")[0] != _TRACKING:
+            names = ", ".join([*allowed, f"{_TRACKING}.*"])
+            raise RequestError(key, f"can't change on resuming; only {names} can")
     return list(changes)
 
 

@@ -16,7 +16,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OWN_PARTS = ROOT / "docs" / "own-parts.md"
 # They have tests of their own: for runs to compare, and for verbs.
 ELSEWHERE = [
-    ROOT / "docs" / f"{name}.md" for name in ("compare", "command-line", "plan", "predict")
+    ROOT / "docs" / f"{name}.md"
+    for name in ("compare", "command-line", "plan", "predict", "tracking")
 ]
 
 

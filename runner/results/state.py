@@ -20,7 +20,7 @@ from runner.results.jsonable import to_json
 from runner.results.run_directory import RunDirectory
 
 _LOCK_TRIES, _LOCK_WAIT_S = 5, 0.05
-_WITHOUT_EFFECT = ("compute", "log_level", "plots", "choices", "sweep")
+_WITHOUT_EFFECT = ("compute", "tracking", "log_level", "plots", "choices", "sweep")
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,29 @@ class RecordWriteError(BaseException):
     """
 
 
+def append_line(path: Path, line: bytes) -> None:
+    """Write a line in a single append, so that several processes can share the file.
+
+    Raises
+    ------
+    RecordWriteError
+        When the file can't be written, or the disk is full.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            # A line that a crash cut short must not swallow this one.
+            size = os.fstat(descriptor).st_size
+            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            line = b"\n" + line if torn else line
+            if os.write(descriptor, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise RecordWriteError(f"can't write {path}: {error.strerror or error}") from None
+
+
 @dataclass(frozen=True)
 class FitEntry:
     """One fit of one candidate on one fold.
@@ -131,20 +154,7 @@ class FitRecord:
             When the file can't be written, or the disk is full.
         """
         text = json.dumps(asdict(replace(entry, attempt=self.attempt)), default=repr).encode()
-        line = b"%08x %s\n" % (zlib.crc32(text), text)
-        try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                # A line that a crash cut short must not swallow this one.
-                size = os.fstat(descriptor).st_size
-                torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-                line = b"\n" + line if torn else line
-                if os.write(descriptor, line) < len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise RecordWriteError(f"can't write {self.path}: {error.strerror or error}") from None
+        append_line(self.path, b"%08x %s\n" % (zlib.crc32(text), text))
 
     def __iter__(self) -> Iterator[FitEntry]:
         """Read the entries in the order written; damaged lines are passed over."""

@@ -26,6 +26,7 @@ from runner.config.compose import (
     parse_config,
 )
 from runner.config.overrides import parse_override, sweep_points, to_override
+from runner.config.schema import Tracking
 from runner.config.trust import check_hydra
 from runner.errors import RequestError
 from runner.interrupts import INTERRUPTED, exit_at_once, stops_in_time
@@ -42,6 +43,8 @@ from runner.results.state import locked
 from runner.sweeps.jobs import Job, enumerate_jobs
 from runner.sweeps.launcher import jobs_at_once
 from runner.sweeps.objectives import read_objectives
+from runner.tracking.session import tracked_sweep
+from runner.tracking.settings import read_tracking
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +82,8 @@ class Sweep:
     jobs: Sequence[Job]
     n_jobs: int | None
     sampler: str | None
-    objectives: tuple[Objective, ...] = ()
+    objectives: tuple[Objective, ...]
+    tracking: Tracking
 
     def run(self, launch: Callable[[], None]) -> int:
         """Run the jobs by way of `launch`, and say who won; return the exit code.
@@ -95,16 +99,20 @@ class Sweep:
             write_text(self.folder / REQUEST, to_json(asdict(request), indent=2) + "\n")
             # A study is told everything again, by jobs that answer from their records.
             (self.folder / STUDY).unlink(missing_ok=True)
-            try:
-                # Jobs have their own; this is for what is between them, and for jobs side by side.
-                with stops_in_time(self._say_how_to_go_on):
-                    launch()
-            except KeyboardInterrupt:
-                self._say_how_to_go_on()
-                write_leaderboard(self.folder, "interrupted", self.objectives)
-                exit_at_once(INTERRUPTED)
-            boards = write_leaderboard(self.folder, objectives=self.objectives)
-            _write_report(self.folder, boards, request)
+            with tracked_sweep(self.tracking, self.folder) as log:
+                try:
+                    # Jobs have their own; this is for what is between them, and for jobs side by
+                    # side.
+                    with stops_in_time(self._say_how_to_go_on):
+                        launch()
+                except KeyboardInterrupt:
+                    self._say_how_to_go_on()
+                    write_leaderboard(self.folder, "interrupted", self.objectives)
+                    log(False)
+                    exit_at_once(INTERRUPTED)
+                boards = write_leaderboard(self.folder, objectives=self.objectives)
+                _write_report(self.folder, boards, request)
+                log(True)
             return self._conclude()
 
     def _say_how_to_go_on(self) -> None:
@@ -161,11 +169,12 @@ def prepare_sweep(request: CommandLine, composed: DictConfig, resumes: Path | No
     for number, problem in problems.items():
         words = " ".join(jobs[number])
         print(f"job {number} ({words}) will fail: {problem}", file=sys.stderr)  # noqa: T201
+    tracking = read_tracking(composed)
     if not is_adaptive:
-        return Sweep(folder, request, jobs, len(jobs), None, objectives)
+        return Sweep(folder, request, jobs, len(jobs), None, objectives, tracking)
     n_trials = OmegaConf.select(composed, "hydra.sweeper.n_trials")
     sampler = composed.hydra.runtime.choices.get("hydra/sweeper/sampler") or "the sweeper"
-    return Sweep(folder, request, jobs, n_trials, sampler, objectives)
+    return Sweep(folder, request, jobs, n_trials, sampler, objectives, tracking)
 
 
 def read_request(folder: Path) -> SweepRequest:
