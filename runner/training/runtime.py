@@ -42,6 +42,14 @@ def start_tensorflow(threads: int) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
+def settings() -> tuple[int, bool]:
+    """Threads per operation, and whether there is a GPU, of TensorFlow as it runs here."""
+    import tensorflow as tf
+
+    n_threads = tf.config.threading.get_intra_op_parallelism_threads()
+    return n_threads, bool(tf.config.list_physical_devices("GPU"))
+
+
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed every generator that Keras draws from, and restore the caller's own afterwards.
