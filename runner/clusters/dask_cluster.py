@@ -75,8 +75,7 @@ class DaskCluster:
 
     def need_workers(self, count: int, device: Device) -> None:
         if self._own is not None:
-            self._own.start_workers(count)
-            self._wait_for_workers(self._own.count)
+            self._wait_for_workers(max(count, self._own.count))
 
     def n_workers(self, threads: int) -> int:
         return len(self._client.nthreads())
@@ -138,33 +137,30 @@ class DaskCluster:
 
     def recover(self) -> None:
         with self._lock:
-            if self._own is not None:
-                self._own.start_workers(self._own.count)
-            if self._client.status != "running":
-                self._reconnect()
             self._wait_for_workers(1 if self._own is None else self._own.count)
-
-    def _reconnect(self) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while self._client.status == "connecting" and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
-        while self._client.status != "running":
-            try:
-                self._client = self._connect()
-            except RequestError as problem:
-                if time.monotonic() > deadline:
-                    raise ClusterLostError(problem.problem) from None
-                time.sleep(1)
 
     def _wait_for_workers(self, count: int, seconds: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + seconds
-        while len(self._client.nthreads()) < count:
+        while not self._has_workers(count):
             if time.monotonic() > deadline:
+                where = f" at {self._address}" if self._address else ""
+                gone = self._client.status != "running"
                 raise ClusterLostError(
-                    f"no dask worker came within {seconds:g} s"
-                    + (f" to the scheduler at {self._address}" if self._address else "")
+                    f"the dask scheduler{where} "
+                    f"{'was lost' if gone else 'has no workers'} for {seconds:g} s"
                 )
             time.sleep(_POLL_S)
+
+    def _has_workers(self, count: int) -> bool:
+        if self._own is not None:
+            self._own.start_workers(count)
+        if self._client.status == "closed":
+            with contextlib.suppress(RequestError):
+                self._client = self._connect()
+        # It is asked over a connection that may break any moment.
+        with contextlib.suppress(Exception):
+            return self._client.status == "running" and len(self._client.nthreads()) >= count
+        return False
 
     def close(self) -> None:
         if self._own is not None:

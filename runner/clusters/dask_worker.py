@@ -32,6 +32,7 @@ def main(scheduler: str) -> None:
     # What memory there is is the user's to share out; pausing and restarting are no help.
     limits = dict.fromkeys(("target", "spill", "pause", "terminate"), False)
     dask.config.set({f"distributed.worker.memory.{name}": off for name, off in limits.items()})
+    dask.config.set({"distributed.worker.profile.enabled": False})
 
     async def serve() -> None:
         async with Worker(scheduler, nthreads=1, memory_limit=0, dashboard=False) as worker:
