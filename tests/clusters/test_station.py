@@ -103,16 +103,16 @@ class UnpicklableError(Exception):
 @pytest.mark.parametrize(
     ("error", "raised"),
     [
-        (ValueError("no"), ValueError),
-        (UnpicklableError(1, 2), RuntimeError),
-        (KeyboardInterrupt(), KeyboardInterrupt),
+        (lambda: ValueError("no"), ValueError),
+        (lambda: UnpicklableError(1, 2), RuntimeError),
+        (lambda: KeyboardInterrupt(), KeyboardInterrupt),
     ],
 )
 def test_what_a_task_raises_is_raised_here(
-    error: BaseException, raised: type[BaseException]
+    error: Callable[[], BaseException], raised: type[BaseException]
 ) -> None:
     def fail() -> None:
-        raise error
+        raise error()
 
     cluster = OneProcess()
     with pytest.raises(raised), fits_on(Station(cluster, terms()), [], 2, 1):
