@@ -13,8 +13,8 @@ from typing import Any
 from joblib import parallel_config
 from joblib.externals.loky import process_executor
 
-from runner.clusters.connections import connection
-from runner.clusters.devices import Device, chosen_device, gpus, use_device
+from runner.clusters.connections import connection, device_for
+from runner.clusters.devices import Device, use_device
 from runner.config.schema import Compute
 from runner.interrupts import leave_interrupts_to_main
 from runner.search.record import FitRecord
@@ -191,23 +191,6 @@ def processes_for(compute: Compute, n_fits: int, is_network: bool) -> Processes:
     starts_in_s = _KEPT_START_S if _have_started else start_s(is_network)
     pace = Pace(n_fits, most, starts_in_s, first_compiles=is_network)
     return Processes(1, pace, device)
-
-
-def device_for(compute: Compute, is_network: bool) -> tuple[Device, int]:
-    """What networks are trained on, and how many GPUs there are for that.
-
-    Raises
-    ------
-    RequestError
-        When a GPU is asked for and there is none.
-    """
-    if compute.device == "cpu":
-        return "cpu", 0
-    if compute.address is None:
-        n_gpus = len(gpus())
-        return chosen_device(compute.device, is_network, n_gpus), n_gpus
-    n_gpus = connection(compute).n_gpus()
-    return chosen_device(compute.device, is_network, n_gpus, on_cluster=True), n_gpus
 
 
 def _n_on_cluster(compute: Compute, room: int) -> int:

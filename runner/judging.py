@@ -18,6 +18,7 @@ from runner.preparation import Experiment
 from runner.results.schema import Comparison, Evaluation
 from runner.results.statistics import compare, test_interval
 from runner.search.scoring import Predictions
+from runner.training.runtime import start_tensorflow
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,9 @@ def judge_each(
 ) -> list[Judged]:
     """Judge configurations where the fits were done: side by side in workers, if there are any."""
     if processes.on_cluster or processes.n_jobs > 1 < len(evaluations):
+        if experiment.is_network:
+            # What workers send back brings it along, less quietly.
+            start_tensorflow(experiment.config.compute.threads)
         try:
             with backend.at_work([experiment], experiment.config.search.retries):
                 judged: list[Judged] = Parallel(min(processes.n_jobs, len(evaluations)))(

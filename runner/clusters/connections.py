@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from runner.clusters.agreement import Probe, disagreement, facts
 from runner.clusters.cluster import CONNECT_S, Cluster
+from runner.clusters.devices import Device, chosen_device, gpus
 from runner.config.schema import Compute
 from runner.errors import RequestError
 from runner.interrupts import at_end
@@ -68,15 +69,15 @@ def check_compute(compute: Compute, folder: Path) -> None:
     if compute.backend == "local":
         if compute.address is not None:
             raise RequestError("compute.address", "is for compute=dask and compute=ray")
-        return
-    if importlib.util.find_spec(_PACKAGES[compute.backend]) is None:
+    elif importlib.util.find_spec(_PACKAGES[compute.backend]) is None:
         raise RequestError(
             "compute",
             f"{compute.backend} is not installed: pip install 'runner[{compute.backend}]'",
         )
-    if compute.address is not None:
+    elif compute.address is not None:
         _check_address(compute.backend, compute.address)
         _check_workers(compute.address, connection(compute), nearest_existing(folder))
+    device_for(compute, is_network=True)
 
 
 def nearest_existing(path: Path) -> Path:
@@ -133,6 +134,21 @@ def _problem(answer: object) -> str:
     return str(answer) if isinstance(answer, str) else f"did not answer: {answer}"
 
 
+def device_for(compute: Compute, is_network: bool) -> tuple[Device, int]:
+    """What networks are trained on, and how many GPUs there are for that.
+
+    Raises
+    ------
+    RequestError
+        When a GPU is asked for and there is none.
+    """
+    if compute.device == "cpu":
+        return "cpu", 0
+    is_here = compute.address is None
+    n_gpus = len(gpus()) if is_here else connection(compute).n_gpus()
+    return chosen_device(compute.device, is_network, n_gpus, on_cluster=not is_here), n_gpus
+
+
 def connection(compute: Compute) -> Cluster:
     """The cluster that `compute` names, connected to or started once in this process.
 
@@ -143,8 +159,6 @@ def connection(compute: Compute) -> Cluster:
     """
     key = (compute.backend, compute.address)
     if key not in _connected:
-        at_end(close_all)
-        atexit.register(close_all)
         if compute.backend == "dask":
             from runner.clusters.dask_cluster import DaskCluster
 
@@ -153,6 +167,9 @@ def connection(compute: Compute) -> Cluster:
             from runner.clusters.ray_cluster import RayCluster
 
             _connected[key] = RayCluster(compute.address, compute.threads)
+        at_end(close_all)
+        # After the library's own, which it registers when it is imported, and so called before.
+        atexit.register(close_all)
     return _connected[key]
 
 

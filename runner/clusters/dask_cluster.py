@@ -14,11 +14,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, KilledWorker, LocalCluster
 
 from runner.clusters.cluster import CONNECT_S, PATIENCE_S, ClusterLostError, WorkerLostError
 from runner.clusters.devices import Device, gpus
 from runner.errors import RequestError
+from runner.logs import silence
 
 _POLL_S = 0.1
 _SETTINGS = {
@@ -51,8 +52,7 @@ class DaskCluster:
     """
 
     def __init__(self, address: str | None) -> None:
-        for name in ("distributed", "tornado", "bokeh"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        silence("distributed", "tornado", "bokeh")
         dask.config.set(_SETTINGS)
         self._address = address
         self._own: _Own | None = None
@@ -127,7 +127,7 @@ class DaskCluster:
         try:
             return future.result()
         except Exception as error:
-            raise WorkerLostError(_first_line(error)) from error
+            raise WorkerLostError(_reason(error)) from error
         finally:
             self._under_way.discard(future)
 
@@ -238,6 +238,8 @@ def _run(sealed: _Sealed, *values: Any) -> Any:
         return task(*values)
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    if isinstance(error, KilledWorker):
+        return f"{error.last_worker.address} is gone"
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

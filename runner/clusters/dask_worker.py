@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
 from collections.abc import Iterator
 
@@ -12,6 +11,7 @@ import dask
 from distributed import Worker, get_worker
 
 from runner.interrupts import end_with_parent
+from runner.logs import silence
 from runner.search.limits import raise_in
 
 _POLL_S = 0.5
@@ -27,8 +27,7 @@ class TaskCancelledError(BaseException):
 def main(scheduler: str) -> None:
     """Serve a scheduler until it, or the process that started this one, ends."""
     end_with_parent()
-    for name in ("distributed", "tornado"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    silence("distributed", "tornado")
     # What memory there is is the user's to share out; pausing and restarting are no help.
     limits = dict.fromkeys(("target", "spill", "pause", "terminate"), False)
     dask.config.set({f"distributed.worker.memory.{name}": off for name, off in limits.items()})

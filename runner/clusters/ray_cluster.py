@@ -24,6 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from runner.clusters.cluster import PATIENCE_S, ClusterLostError, WorkerLostError
 from runner.clusters.devices import Device
 from runner.errors import RequestError
+from runner.logs import silence
 
 _ASK_S = 60.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -47,7 +48,7 @@ class RayCluster:
         self._n_cores = 0
         self._gpus_each = 0.0
         self._folder: str | None = None
-        logging.getLogger("ray").setLevel(logging.CRITICAL)
+        silence("ray")
         if address is not None:
             self._start(address)
 
@@ -162,6 +163,9 @@ class RayCluster:
             ) from None
 
     def close(self) -> None:
+        if not ray.is_initialized():
+            # Whatever else it is asked for, it would start a cluster for that.
+            return
         self.cancel()
         while not self._idle.empty():
             with contextlib.suppress(Exception):

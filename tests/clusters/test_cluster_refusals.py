@@ -23,13 +23,21 @@ from cluster_processes import (
 from command import attempt_all, run_command
 from processes import alive, descendants, wait_until
 
+from runner.clusters.connections import check_compute
+from runner.config.schema import Compute
+from runner.errors import RequestError
+
 pytest.importorskip("distributed")
 
 
 def test_what_can_not_work_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"
+    (tmp_path / "conf" / "compute").mkdir(parents=True)
+    lab = tmp_path / "conf" / "compute" / "lab.yaml"
+    lab.write_text("# The lab's.\ndefaults: [dask]\naddress: tcp://127.0.0.1:9\n")
     lines = {
+        "a file's": ["compute=lab"],
         "nobody": ["compute=dask", f"compute.address={address}"],
         "nobody at ray's": ["compute=ray", f"compute.address=ray://127.0.0.1:{port}"],
         "form": ["compute=dask", "compute.address=localhost:8786"],
@@ -41,6 +49,7 @@ def test_what_can_not_work_is_refused_before_anything_is_loaded(tmp_path: Path) 
     data = ("data=iris", "model=mlp")
     found = attempt_all({name: [*line, *data] for name, line in lines.items()}, tmp_path)
     expected = {
+        "a file's": "compute.address: 'tcp://127.0.0.1:9' was not named by you; to trust it",
         "nobody": f"compute.address: nothing answers at {address}: Connection refused",
         "nobody at ray's": f"compute.address: nothing answers at ray://127.0.0.1:{port}",
         "form": "compute.address: must look like tcp://HOST:8786, got 'localhost:8786'",
@@ -57,26 +66,23 @@ def test_what_can_not_work_is_refused_before_anything_is_loaded(tmp_path: Path) 
         assert not found[name].left_behind, name
 
 
-def test_a_cluster_that_only_a_file_names_is_not_trusted(tmp_path: Path) -> None:
-    options = tmp_path / "conf" / "compute"
-    options.mkdir(parents=True)
-    address = f"tcp://127.0.0.1:{free_port()}"
-    (options / "lab.yaml").write_text(f"# The lab's.\ndefaults: [dask]\naddress: {address}\n")
-    line = {"run": ["data=iris", "model=svm", "compute=lab"]}
-    refused = attempt_all(line, tmp_path)["run"]
-    assert f"compute.address: '{address}' was not named by you" in refused.err
-    (tmp_path / "pyproject.toml").write_text(f'[tool.runner]\nclusters = ["{address}"]\n')
-    assert f"nothing answers at {address}" in attempt_all(line, tmp_path)["run"].err
+def test_a_cluster_that_the_folder_names_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = Compute(backend="dask", address=f"tcp://127.0.0.1:{free_port()}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RUNNER_CLUSTERS", raising=False)
+    with pytest.raises(RequestError, match="was not named by you"):
+        check_compute(compute, tmp_path)
+    Path("pyproject.toml").write_text(f'[tool.runner]\nclusters = ["{compute.address}"]\n')
+    with pytest.raises(RequestError, match="nothing answers"):
+        check_compute(compute, tmp_path)
 
 
 @pytest.mark.parametrize("backend", ["dask", "ray"])
 def test_a_missing_package_is_named_by_its_extra(
     backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runner.clusters.connections import check_compute
-    from runner.config.schema import Compute
-    from runner.errors import RequestError
-
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(RequestError, match=rf"pip install 'runner\[{backend}\]'"):
         check_compute(Compute(backend=backend), tmp_path)

@@ -103,7 +103,7 @@ def test_device_follows_what_is_asked_and_what_there_is(monkeypatch: pytest.Monk
 def test_one_fit_at_a_time_on_a_gpu_unless_more_are_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("runner.compute.gpus", lambda: ("0", "1"))
+    monkeypatch.setattr("runner.clusters.connections.gpus", lambda: ("0", "1"))
     monkeypatch.setattr("runner.compute.n_cores", lambda: 16)
     found = processes_for(Compute(device="gpu"), n_fits=40, is_network=True)
     assert found.pace is not None
