@@ -50,7 +50,7 @@ class Backend(Protocol):
 class Loky:
     """joblib's worker processes, which are all ended when one of them dies."""
 
-    deaths = (BrokenProcessPool,)
+    deaths: tuple[type[Exception], ...] = (BrokenProcessPool,)
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -70,7 +70,7 @@ class Loky:
 class OnCluster:
     """A cluster of dask or ray, which goes on without a worker that died."""
 
-    deaths = (WorkerLostError,)
+    deaths: tuple[type[Exception], ...] = (WorkerLostError,)
 
     def __init__(self, compute: Compute, n_jobs: int, terms: Terms) -> None:
         self._compute, self._n_jobs, self._terms = compute, n_jobs, terms

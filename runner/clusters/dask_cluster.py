@@ -119,8 +119,9 @@ class DaskCluster:
         return handle.client is self._client and handle.status == "finished"
 
     def run(self, task: Callable[..., Any], *handles: Any) -> Any:
+        sealed = _Sealed(task)
         try:
-            future = self._client.submit(_run, _Sealed(task), *handles, pure=False)
+            future = self._client.submit(_run, sealed, *handles, pure=False)
         except Exception as error:
             raise WorkerLostError(f"{type(error).__name__}: {error}") from error
         self._under_way.add(future)
