@@ -49,6 +49,8 @@ class RayCluster:
         self._gpus_each = 0.0
         self._folder: str | None = None
         silence("ray")
+        # What it has to say of a worker that died is said in our own words.
+        ray._private.worker.print_to_stdstream = _ignore
         if address is not None:
             self._start(address)
 
@@ -185,6 +187,10 @@ class _Actor:
 
     def run(self, task: Callable[..., Any], *values: Any) -> Any:
         return task(*values)
+
+
+def _ignore(*args: Any, **kwargs: Any) -> None:
+    pass
 
 
 def _first_line(error: Exception) -> str:

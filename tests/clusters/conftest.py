@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from cluster_processes import FOREST, LONG, NETWORK, Processes, finished, only
 from command import Once
+
+REQUESTS = {"network": NETWORK, "long": LONG, "forest": FOREST}
 
 
 @pytest.fixture
@@ -21,15 +23,14 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
         running.end()
 
 
-@pytest.fixture(scope="session")
-def on_this_machine(once: Once) -> dict[str, Path]:
-    """Runs in one process, to compare with."""
-    made = {}
-    for name, request in (("network", NETWORK), ("long", LONG), ("forest", FOREST)):
-        folder = once(f"{name} here", lambda cwd, request=request: run_here(request, cwd))
-        made[name] = only(folder)
-    return made
+@pytest.fixture
+def on_this_machine(once: Once) -> Callable[[str], Path]:
+    """Runs in one process, to compare with, by name."""
 
+    def run(name: str) -> Path:
+        def fill(folder: Path) -> None:
+            finished(*REQUESTS[name], "compute.n_jobs=1", cwd=folder)
 
-def run_here(request: tuple[str, ...], folder: Path) -> None:
-    finished(*request, "compute.n_jobs=1", cwd=folder)
+        return only(once(f"{name} here", fill))
+
+    return run

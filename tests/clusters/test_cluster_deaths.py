@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ pytest.importorskip("distributed")
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["dask", "ray"])
 def test_a_killed_worker_costs_its_fit_only(
-    backend: str, on_this_machine: dict[str, Path], tmp_path: Path
+    backend: str, on_this_machine: Callable[[str], Path], tmp_path: Path
 ) -> None:
     with started(*LONG, *own(backend), cwd=tmp_path) as process:
         wait_until(lambda: record_of(tmp_path).count('"completed"') >= 4, "the fourth fit")
@@ -44,7 +45,7 @@ def test_a_killed_worker_costs_its_fit_only(
     assert process.returncode == 0, out.decode()
     assert b"a worker died, its fit is done again" in out
     assert_quiet(out.decode())
-    assert outcome(only(tmp_path)) == outcome(on_this_machine["long"])
+    assert outcome(only(tmp_path)) == outcome(on_this_machine("long"))
     # One fit was begun twice, and none was done twice.
     record = record_of(tmp_path)
     assert record.count('"started"') == record.count('"completed"') + 1
@@ -53,7 +54,7 @@ def test_a_killed_worker_costs_its_fit_only(
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["dask", "ray"])
 def test_a_killed_worker_of_a_cluster_that_runs_already(
-    backend: str, on_this_machine: dict[str, Path], processes: Processes, tmp_path: Path
+    backend: str, on_this_machine: Callable[[str], Path], processes: Processes, tmp_path: Path
 ) -> None:
     where = cluster(backend, processes)
     with started(*LONG, *where, cwd=tmp_path) as process:
@@ -61,7 +62,7 @@ def test_a_killed_worker_of_a_cluster_that_runs_already(
         os.kill(fit_processes(processes, backend)[0], signal.SIGKILL)
         out, _ = process.communicate(timeout=200)
     assert process.returncode == 0, out.decode()
-    assert outcome(only(tmp_path)) == outcome(on_this_machine["long"])
+    assert outcome(only(tmp_path)) == outcome(on_this_machine("long"))
 
 
 DEADLY = '''
@@ -103,7 +104,7 @@ def test_a_fit_that_kills_its_worker_fails_alone(backend: str, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_a_scheduler_that_dies_ends_the_run_clearly(
-    on_this_machine: dict[str, Path], processes: Processes, tmp_path: Path
+    on_this_machine: Callable[[str], Path], processes: Processes, tmp_path: Path
 ) -> None:
     port = free_port()
     scheduler = start_scheduler(processes, port)
@@ -125,12 +126,12 @@ def test_a_scheduler_that_dies_ends_the_run_clearly(
     resumed = run_command("resume", str(directory), "compute=local", cwd=tmp_path)
     assert resumed.code == 0, resumed.err
     assert json.loads((directory / "result.json").read_text())["trials"]["n_restored"] >= 4
-    assert outcome(directory) == outcome(on_this_machine["long"])
+    assert outcome(directory) == outcome(on_this_machine("long"))
 
 
 @pytest.mark.slow
 def test_a_scheduler_that_comes_back_is_used_again(
-    on_this_machine: dict[str, Path], processes: Processes, tmp_path: Path
+    on_this_machine: Callable[[str], Path], processes: Processes, tmp_path: Path
 ) -> None:
     port = free_port()
     scheduler = start_scheduler(processes, port)
@@ -145,12 +146,12 @@ def test_a_scheduler_that_comes_back_is_used_again(
         out, _ = process.communicate(timeout=200)
     assert process.returncode == 0, out.decode()
     assert_quiet(out.decode())
-    assert outcome(only(tmp_path)) == outcome(on_this_machine["long"])
+    assert outcome(only(tmp_path)) == outcome(on_this_machine("long"))
 
 
 @pytest.mark.slow
 def test_a_ray_that_dies_ends_the_run_clearly(
-    on_this_machine: dict[str, Path], processes: Processes, tmp_path: Path
+    on_this_machine: Callable[[str], Path], processes: Processes, tmp_path: Path
 ) -> None:
     where = cluster("ray", processes)
     with started(*LONG, *where, cwd=tmp_path) as process:
@@ -163,4 +164,4 @@ def test_a_ray_that_dies_ends_the_run_clearly(
     assert last.endswith(f"go on with: python -m runner resume {directory.relative_to(tmp_path)}")
     resumed = run_command("resume", str(directory), *own("dask"), cwd=tmp_path)
     assert resumed.code == 0, resumed.err
-    assert outcome(directory) == outcome(on_this_machine["long"])
+    assert outcome(directory) == outcome(on_this_machine("long"))

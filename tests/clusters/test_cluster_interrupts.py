@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ pytest.importorskip("distributed")
 @pytest.mark.parametrize("backend", ["dask", "ray"])
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_what_was_started(
-    backend: str, sent: signal.Signals, on_this_machine: dict[str, Path], tmp_path: Path
+    backend: str, sent: signal.Signals, on_this_machine: Callable[[str], Path], tmp_path: Path
 ) -> None:
     with started(*LONG, *own(backend), cwd=tmp_path) as process:
         wait_until(lambda: record_of(tmp_path).count('"completed"') >= 2, "the second fit")
@@ -48,7 +49,7 @@ def test_an_interrupt_ends_what_was_started(
     wait_until(lambda: not alive(started_by_it), "the end of its processes", seconds=10)
     resumed = run_command("resume", str(directory), "compute=local", cwd=tmp_path)
     assert resumed.code == 0, resumed.err
-    assert outcome(directory) == outcome(on_this_machine["long"])
+    assert outcome(directory) == outcome(on_this_machine("long"))
 
 
 @pytest.mark.slow

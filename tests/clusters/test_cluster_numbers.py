@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -32,23 +32,23 @@ def test_a_search_on_dask_gives_the_same_numbers(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["local", "dask", "ray"])
 def test_networks_score_the_same_everywhere(
-    backend: str, on_this_machine: dict[str, Path], tmp_path: Path
+    backend: str, on_this_machine: Callable[[str], Path], tmp_path: Path
 ) -> None:
     run = finished(*NETWORK, *own(backend), cwd=tmp_path)
-    assert outcome(run) == outcome(on_this_machine["network"])
+    assert outcome(run) == outcome(on_this_machine("network"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["dask", "ray"])
 def test_networks_score_the_same_on_a_cluster_that_runs_already(
-    backend: str, on_this_machine: dict[str, Path], processes: Processes, tmp_path: Path
+    backend: str, on_this_machine: Callable[[str], Path], processes: Processes, tmp_path: Path
 ) -> None:
     where = cluster(backend, processes)
     run = finished(*NETWORK, *where, cwd=tmp_path / "first")
-    assert outcome(run) == outcome(on_this_machine["network"])
+    assert outcome(run) == outcome(on_this_machine("network"))
     # It is still there, for a run of another kind.
     again = finished(*FOREST, *where, cwd=tmp_path / "second")
-    assert outcome(again) == outcome(on_this_machine["forest"])
+    assert outcome(again) == outcome(on_this_machine("forest"))
 
 
 @pytest.mark.slow
