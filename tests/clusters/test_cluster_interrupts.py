@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from cluster_processes import (
-    LONG,
+    FOREST,
     NETWORK,
     Processes,
     assert_quiet,
@@ -34,8 +34,8 @@ pytest.importorskip("distributed")
 def test_an_interrupt_ends_what_was_started(
     backend: str, sent: signal.Signals, on_this_machine: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    with started(*LONG, *own(backend), cwd=tmp_path) as process:
-        wait_until(lambda: record_of(tmp_path).count('"completed"') >= 2, "the second fit")
+    with started(*FOREST, *own(backend), cwd=tmp_path) as process:
+        wait_until(lambda: record_of(tmp_path).count('"completed"') >= 2, "the second fit", 300)
         started_by_it = descendants(process.pid)
         at = time.monotonic()
         process.send_signal(sent)
@@ -49,7 +49,7 @@ def test_an_interrupt_ends_what_was_started(
     wait_until(lambda: not alive(started_by_it), "the end of its processes", seconds=10)
     resumed = run_command("resume", str(directory), "compute=local", cwd=tmp_path)
     assert resumed.code == 0, resumed.err
-    assert outcome(directory) == outcome(on_this_machine("long"))
+    assert outcome(directory) == outcome(on_this_machine("forest"))
 
 
 @pytest.mark.slow
@@ -62,7 +62,7 @@ def test_on_a_cluster_of_others_only_the_runs_own_fits_end(
     long = (*NETWORK[:-1], "training.epochs=100000", "search=none")
     where = ("compute=dask", f"compute.address={address}")
     with started(*long, *where, cwd=tmp_path) as process:
-        wait_until(lambda: record_of(tmp_path).count('"started"') >= 2, "the first fits")
+        wait_until(lambda: record_of(tmp_path).count('"started"') >= 2, "the first fits", 300)
         busy = fit_processes(processes, "dask")
         assert len(busy) == 2
         time.sleep(3)
@@ -81,8 +81,8 @@ def test_on_a_cluster_of_others_only_the_runs_own_fits_end(
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["dask", "ray"])
 def test_a_killed_run_leaves_no_process(backend: str, tmp_path: Path) -> None:
-    with started(*LONG, *own(backend), cwd=tmp_path) as process:
-        wait_until(lambda: record_of(tmp_path).count('"completed"') >= 2, "the second fit")
+    with started(*FOREST, *own(backend), cwd=tmp_path) as process:
+        wait_until(lambda: record_of(tmp_path).count('"completed"') >= 2, "the second fit", 300)
         left = descendants(process.pid)
         process.kill()
         process.wait()
