@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cluster_processes import (
+    FOREST,
     LONG,
     MARKS,
     Processes,
