@@ -25,7 +25,7 @@ NETWORK = (
     *("model.hidden_layer_one=32", "model.hidden_layer_two=16", "training.epochs=6"),
 )
 LONG = (*NETWORK[:-1], "training.epochs=40")
-FOREST = ("data=wine", "model=random_forest", "search.n_iter=10", "model.n_estimators=500")
+FOREST = ("data=wine", "model=random_forest", "search.n_iter=10", "model.n_estimators=150")
 
 
 def free_port() -> int:

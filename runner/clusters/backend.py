@@ -90,7 +90,7 @@ class OnCluster:
 
     def recover(self) -> None:
         if self._station is not None:
-            self._station.cluster.recover()
+            self._station.recover()
 
 
 def backend_for(compute: Compute, processes: Processes, is_network: bool) -> Backend:

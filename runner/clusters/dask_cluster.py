@@ -7,7 +7,6 @@ import json
 import logging
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -59,7 +58,6 @@ class DaskCluster:
         if address is None:
             dask.config.set(_OWN_SETTINGS)
             self._own = _Own()
-        self._lock = threading.Lock()
         self._under_way: set[Any] = set()
         self._client = self._connect()
 
@@ -137,8 +135,7 @@ class DaskCluster:
             self._client.cancel([*self._under_way], force=True)
 
     def recover(self) -> None:
-        with self._lock:
-            self._wait_for_workers(1 if self._own is None else self._own.count)
+        self._wait_for_workers(1 if self._own is None else self._own.count)
 
     def _wait_for_workers(self, count: int, seconds: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + seconds

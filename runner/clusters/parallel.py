@@ -17,7 +17,7 @@ from typing import Any
 from joblib import parallel_config
 from joblib.parallel import ParallelBackendBase
 
-from runner.clusters.cluster import Cluster, WorkerLostError
+from runner.clusters.cluster import Cluster, ClusterLostError, WorkerLostError
 from runner.clusters.worker import Outcome, Shared, Task, Terms
 from runner.errors import ExperimentError
 
@@ -36,6 +36,25 @@ class Station:
         # With the values themselves: an id means nothing once its object is gone.
         self._shared: dict[int, tuple[Any, Any]] = {}
         self._lock = threading.Lock()
+        self._recovering = threading.Lock()
+        self._lost: ClusterLostError | None = None
+
+    def recover(self) -> None:
+        """Wait until there are workers, once for all who ask at the same time.
+
+        Raises
+        ------
+        ClusterLostError
+            When there are none any more.
+        """
+        with self._recovering:
+            if self._lost is not None:
+                raise self._lost
+            try:
+                self.cluster.recover()
+            except ClusterLostError as error:
+                self._lost = error
+                raise
 
     def share(self, values: Sequence[Any]) -> list[Any]:
         """Bring values to the workers, unless they are there; return their handles."""
@@ -63,13 +82,15 @@ class Station:
         """
         task = self._packed(calls, shared)
         for left in range(retries, -1, -1):
+            if self._lost is not None:
+                raise self._lost
             try:
                 return _result(self.cluster.run(task, *self.share(shared)))
             except WorkerLostError as death:
                 if left == 0 or stopped.is_set():
                     raise
                 logger.warning("a worker died, its fit is done again: %s", death)
-                self.cluster.recover()
+                self.recover()
         raise AssertionError
 
     def _packed(self, calls: Any, shared: Sequence[Any]) -> Task:
