@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from runner.compute import processes_for
+from runner.clusters.backend import backend_for
+from runner.clusters.devices import use_device
+from runner.compute import Processes, processes_for
 from runner.config.overrides import to_override
+from runner.errors import ExperimentError
 from runner.estimator.saved import save_estimator
 from runner.judging import Judged, compare_judged, judge_each
 from runner.preparation import Experiment
@@ -41,6 +44,7 @@ from runner.searching import (
     warn_of_damage,
 )
 from runner.secrets import mask
+from runner.training.runtime import settings as tensorflow_settings
 from runner.training.runtime import start_tensorflow
 from runner.training.states import StateStore
 
@@ -96,9 +100,7 @@ def _run(
     warn_of_damage(record)
     done_before = {(entry.candidate, entry.fold) for entry in record if entry.status == "completed"}
     evaluator = _evaluator(experiment, record, directory.states, n_fits)
-    if experiment.is_network and evaluator.processes.n_jobs == 1:
-        # It has to be started anyway, and is no part of the search.
-        start_tensorflow(experiment.config.compute.threads)
+    _start_tensorflow(experiment, evaluator.processes)
     with progress(record, n_fits, experiment.n_splits, experiment.scoring.refit):
         search_started = time.perf_counter()
         search = run_search(evaluator)
@@ -117,7 +119,7 @@ def _run(
     evaluations = [best_cv]
     if baseline_cv is not None and baseline_cv is not best_cv:
         evaluations.append(baseline_cv)
-    best, *others = judge_each(experiment, evaluations, evaluator.processes.n_jobs)
+    best, *others = judge_each(experiment, evaluations, evaluator.processes, evaluator.backend)
     baseline = None if baseline_cv is None else (others or [best])[0]
     _write_refit_curves(directory, best, baseline)
 
@@ -152,12 +154,32 @@ def _say_what_is_not_deterministic(experiment: Experiment) -> None:
 
 def _evaluator(experiment: Experiment, record: FitRecord, states: Path, n_fits: int) -> Evaluator:
     compute = experiment.config.compute
+    processes = processes_for(compute, n_fits, experiment.is_network)
     return Evaluator(
         experiment,
         record,
         StateStore(states, compute.cache_mb, compute.checkpoint_s, keeps_finished=False),
-        processes_for(compute, n_fits, experiment.is_network),
+        processes,
+        backend_for(compute, processes, experiment.is_network),
     )
+
+
+def _start_tensorflow(experiment: Experiment, processes: Processes) -> None:
+    """Start TensorFlow on its device, where this process does fits: that is no part of a search."""
+    if not experiment.is_network:
+        return
+    if processes.device == "gpu":
+        logger.info("networks are trained on the GPU")
+    # On a cluster, this process does no more than write down the winner.
+    use_device("cpu" if processes.on_cluster else processes.device)
+    if processes.is_this_one:
+        start_tensorflow(experiment.config.compute.threads)
+        has_gpu = tensorflow_settings()[1]
+        if has_gpu != (processes.device == "gpu"):
+            raise ExperimentError(
+                f"compute.device={experiment.config.compute.device}: TensorFlow, as it runs in "
+                f"this process, {'has a' if has_gpu else 'finds no'} GPU"
+            )
 
 
 def failed(outline: Result, error: BaseException) -> Result:

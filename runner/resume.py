@@ -27,7 +27,10 @@ _LIMITS = tuple(
     f"search.{name}" for name in ("max_failures", "retries", "trial_timeout", "time_budget_s")
 )
 _TRACKING = "tracking"
-_WITHOUT_EFFECT = ("compute.n_jobs", "hydra.launcher.n_jobs", "log_level", "plots")
+_WITHOUT_EFFECT = (
+    *("compute", "compute.address", "compute.n_jobs", "compute.device"),
+    *("hydra.launcher.n_jobs", "log_level", "plots"),
+)
 
 
 _ABOUT = """\
@@ -51,14 +54,15 @@ def resume(arguments: Sequence[str]) -> int:
         _check_links(directory)
         _check_state(directory, options.force)
         _go_to(settings["cwd"], directory)
-        overrides = [*_recorded(directory), *_allowed(options.changes)]
+        changes = _allowed(options.changes)
+        recorded = _but_for(changes, _recorded(directory))
         flags = ["--config-name", settings["config_name"]]
         if not options.force:
             _check_config(directory, [*flags, *_recorded(directory)])
     except RequestError as error:
         print(f"runner: {error}", file=sys.stderr)  # noqa: T201
         return REFUSED
-    return run_app([*flags, *overrides], resumes=directory.path)
+    return run_app(changes, resumes=directory.path, recorded=[*flags, *recorded])
 
 
 def _parser() -> Parser:
@@ -79,7 +83,9 @@ def _resume_sweep(directory: RunDirectory, changes: Sequence[str], force: bool) 
     _check_version(directory, request.version, force)
     _check_links(directory)
     _go_to(request.cwd, directory)
-    return run_app([*request.arguments, *_allowed(changes)], resumes=directory.path)
+    allowed = _allowed(changes)
+    recorded = _but_for(allowed, request.arguments)
+    return run_app(allowed, resumes=directory.path, recorded=recorded)
 
 
 def _settings(directory: RunDirectory) -> dict[str, str]:
@@ -137,6 +143,13 @@ def _allowed(changes: Sequence[str]) -> list[str]:
             names = ", ".join([*allowed, f"{_TRACKING}.*"])
             raise RequestError(key, f"can't change on resuming; only {names} can")
     return list(changes)
+
+
+def _but_for(changes: Sequence[str], recorded: Sequence[str]) -> list[str]:
+    """Without what is changed; another place to run in has an address of its own, or none."""
+    keys = [parse_override(text).key_or_group for text in changes]
+    keys += ["compute.address"] if "compute" in keys else []
+    return [text for text in recorded if text.lstrip("+").partition("=")[0] not in keys]
 
 
 def _check_state(directory: RunDirectory, force: bool) -> None:

@@ -18,7 +18,8 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
-from runner.compute import Processes, WorkersPayError, worker_processes
+from runner.clusters.backend import Backend
+from runner.compute import Processes, WorkersPayError
 from runner.errors import ExperimentError, listing
 from runner.estimator.base import ConfigEstimator
 from runner.preparation import Experiment
@@ -70,13 +71,15 @@ def splits(experiment: Experiment) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 class Evaluator:
     """Evaluates configurations of an experiment on its folds, noting every fit in the record.
 
-    ``states`` is where networks store how far they are; ``processes`` are those that do the fits.
+    ``states`` is where networks store how far they are; ``processes`` are those that do the fits,
+    by way of ``backend`` where they are not this one.
     """
 
     experiment: Experiment
     record: FitRecord
     states: StateStore
     processes: Processes
+    backend: Backend
 
     @cached_property
     def scorer(self) -> FoldScorer:
@@ -85,7 +88,12 @@ class Evaluator:
     def estimator(self, limits: Limits, **params: Any) -> ConfigEstimator:
         """The experiment's estimator, connected to record and states."""
         estimator: ConfigEstimator = clone(self.experiment.estimator)
-        connected = {"record": self.record, "states": self.states, "limits": limits}
+        connected = {
+            "record": self.record,
+            "states": self.states,
+            "limits": limits,
+            "device": self.processes.device,
+        }
         return estimator.set_params(**{**connected, **params})
 
     def fit(self, estimator: ConfigEstimator, make_search: MakeSearch) -> Any:
@@ -103,14 +111,16 @@ class Evaluator:
             return made.fit(data.X_train, data.y_train, **groups)
 
         repeat = partial(self._repeat, estimator)
-        with worker_processes(), warnings.catch_warnings():
+        shared = [data.X_train, data.y_train]
+        survived = partial(survive_deaths, search, repeat, self.record, retries, self.backend)
+        with self.backend.at_work(shared, retries), warnings.catch_warnings():
             # Said in our own words: failures from the record, the budget by the plan.
             warnings.filterwarnings("ignore", "The total space of param|One or more of the test")
             try:
-                return survive_deaths(search, repeat, self.record, retries)
+                return survived()
             except WorkersPayError as reason:
                 self.processes.start_workers(reason)
-                return survive_deaths(search, repeat, self.record, retries)
+                return survived()
 
     def _repeat(self, estimator: ConfigEstimator, entry: FitEntry) -> None:
         """Do one fit of `estimator` once more, alone in a worker process."""
@@ -123,7 +133,9 @@ class Evaluator:
         if fold:
             # Two jobs, since one would run in this process; there is only one fit to do.
             alone = NoSearch(candidate, scoring=self.scorer, n_jobs=2, refit=False, cv=fold)
-            alone.fit(self.experiment.data.X_train, self.experiment.data.y_train)
+            data = self.experiment.data
+            with self.backend.at_work([data.X_train, data.y_train], retries=0):
+                alone.fit(data.X_train, data.y_train)
 
     def _is(self, entry: FitEntry, candidate: ConfigEstimator, rows: np.ndarray) -> bool:
         data = self.experiment.data
@@ -290,7 +302,7 @@ def choose_winner(
 
 def mean_fit_s(evaluator: Evaluator, evaluation: Evaluation) -> float:
     """Mean over folds of fitting and scoring a configuration, by the record, in seconds."""
-    candidate = _candidate_id(evaluator.experiment.estimator, evaluation.params)
+    candidate = _candidate_id(evaluator.estimator(Limits()), evaluation.params)
     times = [
         entry.fit_s
         for entry in evaluator.record.ended()

@@ -23,6 +23,8 @@ _SHORTEST = 6
 
 T = TypeVar("T")
 
+_told: tuple[str, ...] = ()
+
 
 def remember(name: str) -> None:
     """Note that a config used the environment variable `name`."""
@@ -31,13 +33,24 @@ def remember(name: str) -> None:
         os.environ[_NAMES] = _SEPARATOR.join([*names, name])
 
 
+def values() -> tuple[str, ...]:
+    """The values remembered, for a worker that does not share this process's environment."""
+    return tuple(os.environ.get(name, "") for name in _remembered())
+
+
+def learn(told: tuple[str, ...]) -> None:
+    """Remember values that another process's environment holds."""
+    global _told
+    _told = told
+
+
 def mask(value: T) -> T:
     """Blot out remembered values in a text, or in every text of a list or mapping.
 
     Numbers, truth values, paths that exist and texts of under six characters are left: they are no
     secrets, and blotting them out would spoil what is written.
     """
-    secrets = _secrets(tuple(os.environ.get(name, "") for name in _remembered()))
+    secrets = _secrets((*values(), *_told))
     return _masked(value, secrets) if secrets else value
 
 

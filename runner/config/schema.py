@@ -125,8 +125,11 @@ class Search(Section):
 
 
 class Compute(Section):
-    """Where fits run: worker processes (`n_jobs`) and threads in each."""
+    """Where fits run: worker processes (`n_jobs`) and threads in each, here or on a cluster."""
 
+    backend: Literal["local", "dask", "ray"] = "local"
+    address: str | None = None
+    device: Literal["auto", "cpu", "gpu"] = "auto"
     n_jobs: Literal["auto"] | int = "auto"
     threads: PositiveInt = 1
     cache_mb: PositiveFloat = 1000.0

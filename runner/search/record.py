@@ -198,13 +198,20 @@ class _Index:
 
     def __init__(self, record: FitRecord) -> None:
         self._record = record
-        self._read_to = 0
+        self._begin(b"")
+
+    def _begin(self, checksum: bytes) -> None:
+        self._first, self._read_to = checksum, 0
         self._entries: dict[tuple[str, str], FitEntry] = {}
 
     def updated(self) -> dict[tuple[str, str], FitEntry]:
         path = self._record.path
-        if path.exists() and path.stat().st_size > self._read_to:
+        if path.exists() and path.stat().st_size != self._read_to:
             with path.open("rb") as file:
+                first = file.read(8)
+                if first != self._first:
+                    # Another file of the same name, in a process that serves several runs.
+                    self._begin(first)
                 file.seek(self._read_to)
                 for line in file:
                     content = _read(line)

@@ -64,7 +64,8 @@ def jobs_at_once(config: DictConfig) -> int:
         raise RequestError(
             "hydra.launcher.n_jobs", f"must be 'auto' or a positive number, got {asked!r}"
         )
-    processes = compute.n_jobs if type(compute.n_jobs) is int and compute.n_jobs > 0 else 1
+    is_here = compute.backend == "local" and type(compute.n_jobs) is int
+    processes = compute.n_jobs if is_here and compute.n_jobs > 0 else 1
     room: int = max(1, n_cores() // (processes * compute.threads))
     return room if asked in ("auto", -1) else min(int(asked), room)
 

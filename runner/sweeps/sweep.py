@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from runner import __version__
+from runner.clusters.connections import check_compute
 from runner.command_line import CommandLine
 from runner.config.compose import (
     compose_config,
@@ -26,7 +27,7 @@ from runner.config.compose import (
     parse_config,
 )
 from runner.config.overrides import parse_override, sweep_points, to_override
-from runner.config.schema import Tracking
+from runner.config.schema import Compute, Tracking
 from runner.config.trust import check_hydra
 from runner.errors import RequestError
 from runner.interrupts import INTERRUPTED, exit_at_once, stops_in_time
@@ -162,7 +163,7 @@ def prepare_sweep(request: CommandLine, composed: DictConfig, resumes: Path | No
     if resumes is None and folder.is_dir() and any(folder.iterdir()):
         raise RequestError("hydra.sweep.dir", f"'{folder}' exists and is not empty")
     jobs = _jobs(request, composed)
-    problems = _problems(request, jobs)
+    problems = _problems(request, jobs, folder)
     if problems and composed.sweep.on_error == "stop":
         number, problem = next(iter(problems.items()))
         raise RequestError(None, f"job {number} ({' '.join(jobs[number])}): {problem}")
@@ -193,6 +194,16 @@ def read_request(folder: Path) -> SweepRequest:
     except (OSError, ValueError, TypeError):
         raise RequestError(str(folder), "is no folder of a sweep") from None
     return request
+
+
+def _check_compute(compute: Compute, launcher: str, folder: Path) -> None:
+    check_compute(compute, folder)
+    if compute.backend != "local" and compute.address is None and launcher == _OWN_LAUNCHER:
+        raise RequestError(
+            "compute.address",
+            f"jobs side by side would start a {compute.backend} cluster each; name one for all, "
+            "or leave out hydra/launcher=joblib",
+        )
 
 
 def _write_report(folder: Path, boards: Sequence[Board], request: SweepRequest) -> None:
@@ -255,8 +266,14 @@ def _jobs(request: CommandLine, composed: DictConfig) -> Sequence[Job]:
         )
 
 
-def _problems(request: CommandLine, jobs: Sequence[Job]) -> dict[int, RequestError]:
-    """Why jobs can't be run, by their number."""
+def _problems(request: CommandLine, jobs: Sequence[Job], folder: Path) -> dict[int, RequestError]:
+    """Why jobs can't be run, by their number.
+
+    Raises
+    ------
+    RequestError
+        When there is a cluster that can't be used: all would wait for it in vain.
+    """
     # Only now: it imports scikit-learn.
     from runner.preparation import prepare
 
@@ -269,7 +286,13 @@ def _problems(request: CommandLine, jobs: Sequence[Job]) -> dict[int, RequestErr
             check_hydra(composed)
             note_secrets(composed)
             try:
-                prepare(parse_config(composed))
+                config = parse_config(composed)
+            except RequestError as problem:
+                problems[number] = problem
+                continue
+            _check_compute(config.compute, composed.hydra.launcher._target_, folder)
+            try:
+                prepare(config)
             except RequestError as problem:
                 problems[number] = problem
     finally:
