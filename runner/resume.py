@@ -26,7 +26,10 @@ _BUDGETS = ("search.n_iter", "hydra.sweeper.n_trials")
 _LIMITS = tuple(
     f"search.{name}" for name in ("max_failures", "retries", "trial_timeout", "time_budget_s")
 )
-_WITHOUT_EFFECT = ("compute.n_jobs", "hydra.launcher.n_jobs", "log_level", "plots")
+_WITHOUT_EFFECT = (
+    *("compute.n_jobs", "hydra.launcher.n_jobs", "log_level", "plots"),
+    *("search.storage", "search.takeover_s"),
+)
 
 
 _ABOUT = """\
@@ -50,10 +53,12 @@ def resume(arguments: Sequence[str]) -> int:
         _check_links(directory)
         _check_state(directory, options.force)
         _go_to(settings["cwd"], directory)
-        overrides = [*_recorded(directory), *_allowed(options.changes)]
+        changes = _allowed(options.changes)
+        overrides = [*_recorded(directory), *changes]
         flags = ["--config-name", settings["config_name"]]
         if not options.force:
-            _check_config(directory, [*flags, *_recorded(directory)])
+            moved = [text for text in changes if text.startswith("search.storage=")]
+            _check_config(directory, [*flags, *_recorded(directory), *moved])
     except RequestError as error:
         print(f"runner: {error}", file=sys.stderr)  # noqa: T201
         return REFUSED
