@@ -55,19 +55,9 @@ def postgresql() -> Iterator[str]:
             assert done.returncode == 0, done.stdout + done.stderr
 
         data, port = str(folder / "data"), _free_port()
-        run(
-            "initdb",
-            "-D",
-            data,
-            "-U",
-            USER,
-            "--auth=scram-sha-256",
-            "--no-sync",
-            "--pwfile=password",
-        )
-        options = (
-            f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
-        )
+        safe = ("--auth=scram-sha-256", "--pwfile=password")
+        run("initdb", "-D", data, "-U", USER, "--no-sync", *safe)
+        options = f"-p {port} -h 127.0.0.1 -c unix_socket_directories= -c fsync=off"
         run("pg_ctl", "-D", data, "-l", str(folder / "log"), "-w", "-o", options, "start")
         try:
             yield f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port}/postgres"

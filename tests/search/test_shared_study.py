@@ -174,11 +174,9 @@ def test_a_search_that_is_stopped_leaves_its_candidates_to_others(storage: str) 
     rest = make(storage).fit(X, Y)
     rest.leave()
     assert len(rest.cv_results_["params"]) == 14
-    waited = [t.params for t in study_of(storage).trials if t.user_attrs.get("first") is not None]
-    assert waited == asked
-    assert {
-        t.user_attrs["deaths"] for t in study_of(storage).trials if "first" in t.user_attrs
-    } == {0}
+    again = [t for t in study_of(storage).trials if "first" in t.user_attrs]
+    assert [trial.params for trial in again] == asked
+    assert {trial.user_attrs["deaths"] for trial in again} == {0}
 
 
 # Several ------------------------------------------------------------------------------------------
