@@ -152,7 +152,7 @@ def test_two_runs_share_the_budget_and_end_alike(own_folder: Path, storage: str)
     assert results[0]["best"] == results[1]["best"]
     assert rows_of(folders[0]) == rows_of(folders[1])
     # Each candidate was evaluated once: its folds stand in one record, beside the baseline's.
-    assert sum(map(n_fits, folders)) == (N_ITER + 2) * 5
+    assert sum(map(n_fits, folders)) == (N_ITER + 2) * 3
     trials = study_of(storage).trials
     assert sum(trial.state.name == "COMPLETE" for trial in trials) == N_ITER
     values = [trial.params["model.max_depth"] for trial in trials if trial.state.name == "COMPLETE"]
@@ -204,7 +204,7 @@ def test_a_killed_run_that_is_resumed_takes_its_own_back_at_once(
     result = result_of(own_folder / "killed")
     assert result["trials"]["n_candidates"] == N_ITER
     assert result["trials"]["n_elsewhere"] == 0
-    assert n_fits(own_folder / "killed") == (N_ITER + 1) * 5
+    assert n_fits(own_folder / "killed") == (N_ITER + 1) * 3
 
 
 @pytest.mark.slow
