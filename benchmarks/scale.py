@@ -2,8 +2,8 @@
 
     python -m benchmarks.scale [--quick] [PART …]
 
-Fits are a stand-in's, which take a known time (`benchmarks/stand_in.py`). All else is real: runs are
-commands, each a process of its own. `--quick` does a tenth of it.
+Fits are a stand-in's, which take a known time (`benchmarks/stand_in.py`). All else is real: runs
+are commands, each a process of its own. `--quick` does a tenth of it.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Started:
         (folder / "conf/model").mkdir(parents=True, exist_ok=True)
         (folder / "conf/model/stand_in.yaml").write_text(_MODEL)
         self._folder, self._started = folder, time.perf_counter()
-        self._said = tempfile.TemporaryFile()
+        self._said = (folder / "said.txt").open("w+b")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "runner", *arguments],
             cwd=folder,
@@ -78,9 +78,10 @@ class Started:
     def wait(self) -> Done:
         _, status, usage = os.wait4(self._process.pid, 0)
         whole_s = time.perf_counter() - self._started
-        if status:
+        with self._said:
             self._said.seek(0)
-            raise SystemExit(self._said.read().decode()[-2000:])
+            if status:
+                raise SystemExit(self._said.read().decode()[-2000:])
         return Done(self._folder, whole_s, usage.ru_maxrss / 1024)
 
 
@@ -289,9 +290,8 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[], metavar="PART")
     parser.add_argument("--quick", action="store_true", help="a tenth of it")
     options = parser.parse_args()
-    _say(
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start; {platform.platform()}."
-    )
+    load = os.getloadavg()[0]
+    _say(f"{os.cpu_count()} cores, load {load:.1f} at the start; {platform.platform()}.")
     for name in options.parts or PARTS:
         with tempfile.TemporaryDirectory() as folder:
             _say(f"\n{PARTS[name].__doc__}\n")

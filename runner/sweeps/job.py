@@ -25,7 +25,7 @@ from runner.sweeps.objectives import job_value, read_objectives
 
 logger = logging.getLogger(__name__)
 
-# A leaderboard of very many jobs takes no more than a tenth of the time; the last is written anyway.
+# Of very many jobs, renewing it takes no more than a tenth of the time; the sweep writes the last.
 _MOST_SHARE = 0.1
 _renew_at: dict[Path, float] = {}
 
