@@ -109,7 +109,7 @@ def test_one_process_finds_with_a_database_what_it_finds_without(
 ) -> None:
     alone, shared = (make(where, sampler=sampler(), pruner=pruner) for where in (None, storage))
     assert table(shared.fit(X, Y)) == table(alone.fit(X, Y))
-    assert not shared.cv_results_["elsewhere"].any() if pruner else True
+    assert not shared.cv_results_["elsewhere"].any()
     assert [t.number for t in study_of(storage).trials] == list(range(14))
 
 
@@ -297,6 +297,9 @@ def test_no_more_are_evaluated_than_the_budget_when_all_ask_at_once(storage: str
     joined = [shared_study.SharedStudy.join(address, origin, *parts, **how) for _ in range(6)]
     with ThreadPoolExecutor(6) as threads:
         claims = list(threads.map(lambda one: one.claim(3, SPACE, "score"), joined))
+    assert sum(map(len, claims)) <= 5
+    # Two that were in each other's way both gave up; whoever has something keeps it.
+    claims = [one.claim(1, SPACE, "score") for one in joined]
     assert sum(map(len, claims)) == 5
     numbers = [candidate.trial.number for claimed in claims for candidate in claimed]
     assert len(set(numbers)) == 5
