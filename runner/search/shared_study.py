@@ -168,7 +168,8 @@ class SharedStudy:
                 trial.set_user_attr(_RUN, self._origin.run)
                 trial.set_user_attr(_ALIVE, 0)
                 self._claimed.append(trial)
-        # Only when all are asked for: a sampler knows of them by then.
+                # Before the next is asked for: what a sampler knows of other trials is read then.
+                suggest(space, trial, without_secrets)
         return [Candidate(t, suggest(space, t, without_secrets), rank_by) for t in self._claimed]
 
     def tell(self, candidate: Candidate) -> None:
