@@ -165,8 +165,8 @@ def run_search(evaluator: Evaluator) -> Any:
         )
     try:
         search = evaluator.fit(estimator, experiment.make_search)
-    except ValueError:
-        # A search of others may end so when no fit has a score.
+    except (ValueError, ExperimentError):
+        # A search of others may end so when no fit has a score, or one that had to end early.
         _refuse_failures(evaluator, n_fits)
         raise
     _refuse_failures(evaluator, n_fits, search.cv_results_.get("elsewhere", ()))

@@ -13,8 +13,6 @@ from optuna.trial import TrialState
 from sklearn.base import clone
 from sklearn.model_selection._validation import _fit_and_score, _insert_error_scores
 
-from runner.search.limits import is_not_begun
-
 Split = tuple[np.ndarray, np.ndarray]
 Fit = dict[str, Any]
 """What scikit-learn tells of a fit: ``test_scores``, ``fit_time`` (s), ``fit_error``, …"""
@@ -40,11 +38,6 @@ class Candidate:
     fits: list[Fit] = field(default_factory=list)
     is_pruned: bool = False
     is_elsewhere: bool = False
-
-    @property
-    def is_unfinished(self) -> bool:
-        """Whether the search ended before all of its fits were begun."""
-        return any(is_not_begun(fit["fit_error"]) for fit in self.fits)
 
     @property
     def scores(self) -> list[float]:

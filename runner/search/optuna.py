@@ -16,7 +16,7 @@ from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 
 from runner.config.schema import PositiveFloat, PositiveInt
-from runner.errors import RequestError
+from runner.errors import ExperimentError, RequestError
 from runner.search.fold_by_fold import Candidate, FoldByFold, cv_results
 from runner.search.halving import mean_scores
 from runner.search.limits import Limits
@@ -168,9 +168,13 @@ class OptunaSearch(BaseSearchCV):
             while not limits.is_over():
                 batch = shared.claim(self.batch_size, self.space, self.rank_by)
                 folds.evaluate(batch, X, y)
+                unfinished = [candidate for candidate in batch if self._is_unfinished(candidate)]
                 for candidate in batch:
-                    shared.tell(candidate)
-                if any(candidate.is_unfinished for candidate in batch):
+                    if candidate in unfinished:
+                        shared.give_back(candidate)
+                    else:
+                        shared.tell(candidate)
+                if unfinished:
                     break
                 if not batch:
                     if shared.is_complete():
@@ -178,8 +182,16 @@ class OptunaSearch(BaseSearchCV):
                     shared.wait()
             done = shared.candidates(self.space, self.rank_by)
         if not done:
-            raise ValueError("no candidate was evaluated")
+            raise ExperimentError("the run had to end before a candidate of its study was done")
         return done
+
+    def _is_unfinished(self, candidate: Candidate) -> bool:
+        """Whether a limit kept fits from being begun: without a score, and no failure on record."""
+        record = getattr(self.estimator, "record", None)
+        if record is None or not np.isnan(candidate.scores).any():
+            return False
+        name = clone(self.estimator).set_params(**candidate.params).candidate_id()
+        return not any(entry.candidate == name for entry in record.failed())
 
     def _join(self) -> SharedStudy:
         assert self.storage is not None

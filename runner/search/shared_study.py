@@ -173,21 +173,26 @@ class SharedStudy:
         return [Candidate(t, suggest(space, t, without_secrets), rank_by) for t in self._claimed]
 
     def tell(self, candidate: Candidate) -> None:
-        """Note how a claimed candidate did; hand it out again where it was not begun."""
+        """Note how a claimed candidate did."""
         trial = candidate.trial
-        if candidate.is_unfinished:
-            self._hand_out_again(trial.number, has_died=False)
-        else:
-            try:
-                trial.set_user_attr(_FOLDS, [_to_json(fit) for fit in candidate.fits])
-                candidate.tell(self.study)
-            except (UpdateFinishedTrialError, ValueError):
-                logger.warning(
-                    "candidate %d was given to another run: nothing was heard of this one for "
-                    "search.takeover_s=%g",
-                    trial.number,
-                    self._takeover_s,
-                )
+        try:
+            trial.set_user_attr(_FOLDS, [_to_json(fit) for fit in candidate.fits])
+            candidate.tell(self.study)
+        except (UpdateFinishedTrialError, ValueError):
+            logger.warning(
+                "candidate %d was given to another run: nothing was heard of this one for "
+                "search.takeover_s=%g",
+                trial.number,
+                self._takeover_s,
+            )
+        self._forget(trial)
+
+    def give_back(self, candidate: Candidate) -> None:
+        """Leave a claimed candidate to whoever asks next."""
+        self._hand_out_again(candidate.trial.number, has_died=False)
+        self._forget(candidate.trial)
+
+    def _forget(self, trial: optuna.Trial) -> None:
         self._claimed = [other for other in self._claimed if other.number != trial.number]
 
     def is_complete(self) -> bool:

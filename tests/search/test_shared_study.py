@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -22,7 +23,6 @@ from runner import secrets
 from runner.errors import ExperimentError, RequestError
 from runner.results.trials import trials_table
 from runner.search import database, shared_study
-from runner.search.limits import FitNotBegunError
 from runner.search.optuna import OptunaSearch
 from runner.search.origin import Origin
 from runner.search.space import Space
@@ -103,8 +103,15 @@ def study_of(storage: str, name: str = "search") -> optuna.Study:
 # One process --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda made: type(made()).__name__)
-@pytest.mark.parametrize("pruner", [None, optuna.pruners.MedianPruner(n_startup_trials=4)])
+@pytest.mark.parametrize(
+    ("sampler", "pruner"),
+    [
+        (SAMPLERS[0], None),
+        (SAMPLERS[0], optuna.pruners.MedianPruner(n_startup_trials=4)),
+        *(pytest.param(sampler, None, marks=pytest.mark.slow) for sampler in SAMPLERS[1:]),
+    ],
+    ids=lambda made: type(made()).__name__ if callable(made) else type(made).__name__,
+)
 def test_one_process_finds_with_a_database_what_it_finds_without(
     storage: str, sampler: Any, pruner: Any
 ) -> None:
@@ -114,6 +121,7 @@ def test_one_process_finds_with_a_database_what_it_finds_without(
     assert [t.number for t in study_of(storage).trials] == list(range(14))
 
 
+@pytest.mark.slow
 def test_several_scorers_and_failures_are_the_same_too(storage: str) -> None:
     def too_deep(tree: Tree) -> None:
         if tree.max_depth > 25:
@@ -163,10 +171,16 @@ def test_a_search_that_is_stopped_leaves_its_candidates_to_others(storage: str) 
     def limit(tree: Tree) -> None:
         calls.append(tree)
         if len(calls) > 15:
-            raise FitNotBegunError("search.time_budget_s has passed")
+            raise RuntimeError("not begun, and so in no record")
+
+    class Recorded(Tree):
+        record = SimpleNamespace(failed=list)
+
+        def candidate_id(self) -> str:
+            return "any"
 
     Tree.goes_wrong = staticmethod(limit)
-    stopped = make(storage).fit(X, Y)
+    stopped = make(storage, Recorded(random_state=0)).fit(X, Y)
     stopped.leave()
     Tree.goes_wrong = None
     assert len(stopped.cv_results_["params"]) == 5
@@ -255,6 +269,7 @@ def test_what_a_dead_process_was_at_is_given_out_again(storage: str) -> None:
     assert [params["max_depth"] for params in search.cv_results_["params"]][:8] == depths
 
 
+@pytest.mark.slow
 def test_a_candidate_whose_processes_die_fails_in_the_end(storage: str) -> None:
     die(storage)
     search = make(storage, takeover_s=0.3, retries=0).fit(X, Y)
@@ -264,6 +279,7 @@ def test_a_candidate_whose_processes_die_fails_in_the_end(storage: str) -> None:
     assert statuses.count("failed") == 4
 
 
+@pytest.mark.slow
 def test_a_live_process_keeps_its_candidates(storage: str) -> None:
     class Patient(Tree):
         slow_s = 0.5
@@ -280,6 +296,7 @@ def test_a_live_process_keeps_its_candidates(storage: str) -> None:
         search.leave()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_takes_back_its_own_at_once(storage: str) -> None:
     origin = Origin.of({}, Path("some/run"))
     lost = die(storage, origin=origin, takeover_s=1000.0)
