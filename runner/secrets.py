@@ -41,7 +41,9 @@ def mask(value: T) -> T:
     Numbers, truth values, paths that exist and texts of under six characters are left: they are no
     secrets, and blotting them out would spoil what is written.
     """
-    return _masked(value, _secrets(tuple(os.environ.get(name, "") for name in _remembered())))
+    secrets = _secrets(tuple(os.environ.get(name, "") for name in _remembered()))
+    masked: T = _masked(value, secrets)
+    return masked
 
 
 def holds_password(text: str) -> bool:

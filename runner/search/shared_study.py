@@ -130,15 +130,21 @@ class SharedStudy:
             When the database can't be reached, or the study is one of something else.
         """
         storage = open_storage(read_address(address.storage))
-        name, parts = address.name, {"sampler": sampler, "pruner": pruner}
+        name = address.name
         try:
             study = optuna.create_study(
-                study_name=name, storage=storage, direction="maximize", **parts
+                study_name=name,
+                storage=storage,
+                direction="maximize",
+                sampler=sampler,
+                pruner=pruner,
             )
             study.set_user_attr(_CONTENT, dict(origin.content))
             logger.info("study '%s' begun; other runs can join it", name)
         except DuplicatedStudyError:
-            study = optuna.load_study(study_name=name, storage=storage, **parts)
+            study = optuna.load_study(
+                study_name=name, storage=storage, sampler=sampler, pruner=pruner
+            )
             if not _is_described(study):
                 study.set_user_attr(_CONTENT, dict(origin.content))
             _check_content(name, study, origin)

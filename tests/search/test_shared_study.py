@@ -107,7 +107,11 @@ def study_of(storage: str, name: str = "search") -> optuna.Study:
     ("sampler", "pruner"),
     [
         (SAMPLERS[0], None),
-        (SAMPLERS[0], optuna.pruners.MedianPruner(n_startup_trials=4)),
+        pytest.param(
+            SAMPLERS[0],
+            optuna.pruners.MedianPruner(n_startup_trials=4),
+            marks=pytest.mark.slow,
+        ),
         *(pytest.param(sampler, None, marks=pytest.mark.slow) for sampler in SAMPLERS[1:]),
     ],
     ids=lambda made: type(made()).__name__ if callable(made) else type(made).__name__,
@@ -217,6 +221,7 @@ def test_several_share_the_budget_and_end_with_the_same(storage: str) -> None:
     assert len({json.dumps(params) for params in found[0].cv_results_["params"]}) == 30
 
 
+@pytest.mark.slow
 def test_a_joiner_finds_a_complete_study_done(storage: str) -> None:
     first = make(storage).fit(X, Y)
     Tree.goes_wrong = staticmethod(lambda tree: pytest.fail("nothing is left to fit"))
