@@ -106,6 +106,7 @@ def n_fits(folder: Path) -> int:
 
 def test_a_database_that_can_not_be_used_is_refused_in_one_line(folder: Path) -> None:
     search = ("search=optuna", "data=wine", "model=random_forest")
+    sweep = ("-m", "hydra/sweeper=optuna", "data=wine", "model=random_forest")
     done = attempt_all(
         {
             "unreachable": (*search, "search.storage=postgresql://me:hunter2@127.0.0.1:1/db"),
@@ -113,6 +114,7 @@ def test_a_database_that_can_not_be_used_is_refused_in_one_line(folder: Path) ->
             "cmaes": (*search, "search/sampler=cmaes", "search.storage=sqlite:///a.db"),
             "other search": ("search=random", "+search.storage=sqlite:///a.db"),
             "no name": (*search, "search.study=''", "search.storage=sqlite:///a.db"),
+            "a sweep's": (*sweep, "hydra.sweeper.storage=sqlite:///a.db"),
             "fine": (*search, "search.storage=sqlite:///a.db"),
         },
         cwd=folder,
@@ -129,6 +131,7 @@ def test_a_database_that_can_not_be_used_is_refused_in_one_line(folder: Path) ->
     assert said["unreachable"].count("\n") == 1
     assert "RandomizedSearchCV takes no 'storage'" in said["other search"]
     assert "search.study: " in said["no name"]
+    assert "runs share one by search=optuna and search.storage" in said["a sweep's"]
 
 
 # Several runs -------------------------------------------------------------------------------------
