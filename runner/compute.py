@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -113,16 +112,16 @@ class Pace:
         WorkersPayError
             Saying how long a fit takes.
         """
-        done = [entry.fit_s for entry in record.ended() if entry.status == "completed"]
-        if len(done) > self.first_compiles:
-            self._judge(statistics.median_low(done), self._n_left(record))
+        fit_s = record.usual_fit_s(at_least=1 + self.first_compiles)
+        if fit_s is not None:
+            self._judge(fit_s, self._n_left(record))
 
     def epoch_ends(self, epoch_s: float, epochs: int, epochs_left: int, record: FitRecord) -> None:
         """Judge by an epoch of a network's fit, as `fit_begins` does."""
         self._judge(epoch_s * epochs, self._n_left(record) - 1 + epochs_left / epochs)
 
     def _n_left(self, record: FitRecord) -> int:
-        return self.n_fits - len(record.ended())
+        return self.n_fits - record.n_ended()
 
     def workers_pay(self, fit_s: float, n_left: float) -> bool:
         """Whether workers would save more than they cost, with fits of `fit_s` seconds left."""

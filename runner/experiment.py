@@ -43,7 +43,7 @@ from runner.searching import (
     run_search,
     warn_of_damage,
 )
-from runner.secrets import mask
+from runner.secrets import holds_password, mask
 from runner.training.runtime import settings as tensorflow_settings
 from runner.training.runtime import start_tensorflow
 from runner.training.states import StateStore
@@ -95,7 +95,7 @@ def _run(
     logger.info("%d candidates × %d folds", n_candidates, experiment.n_splits)
     if experiment.searches and experiment.ignores_budget:
         logger.info("search.n_iter=%d means nothing here", experiment.config.search.n_iter)
-    _say_what_is_not_deterministic(experiment)
+    _say_what_to_mind(experiment)
     record = FitRecord(directory.record, attempt)
     warn_of_damage(record)
     done_before = {(entry.candidate, entry.fold) for entry in record if entry.status == "completed"}
@@ -129,7 +129,7 @@ def _run(
         baseline=baseline.evaluation if baseline else None,
         comparison=compare_judged(experiment, best, baseline) if baseline else None,
         trials=count_trials(search, experiment.n_splits, done_before),
-        timing=Timing(0.0, search_s, best.refit_s, mean_fit_s(evaluator, best_cv)),
+        timing=Timing(0.0, search_s, best.refit_s, mean_fit_s(evaluator, best_cv, trials)),
     )
     _write_best_overrides(experiment, result, directory)
     save_estimator(best.estimator, directory.model, experiment.data.unused)
@@ -144,12 +144,18 @@ def _timed(result: Result, started: float) -> Result:
     return replace(result, timing=replace(result.timing, total_s=time.perf_counter() - started))
 
 
-def _say_what_is_not_deterministic(experiment: Experiment) -> None:
+def _say_what_to_mind(experiment: Experiment) -> None:
     search = experiment.config.search
     if search.trial_timeout is not None:
         logger.info("search.trial_timeout: which fits end in time depends on this machine's speed")
     if search.time_budget_s is not None:
         logger.info("search.time_budget_s: how many fits are done depends on this machine's speed")
+    if search.arguments.get("storage") is not None:
+        logger.info("search.storage: where runs share a study, who tries what depends on timing")
+    if any(map(holds_password, experiment.config.overrides)):
+        logger.warning(
+            ".hydra/ keeps the password on the command line: write '${oc.env:NAME}' instead"
+        )
 
 
 def _evaluator(experiment: Experiment, record: FitRecord, states: Path, n_fits: int) -> Evaluator:

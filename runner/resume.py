@@ -30,6 +30,7 @@ _TRACKING = "tracking"
 _WITHOUT_EFFECT = (
     *("compute", "compute.address", "compute.n_jobs", "compute.device"),
     *("hydra.launcher.n_jobs", "log_level", "plots"),
+    *("search.storage", "search.takeover_s"),
 )
 
 
@@ -58,7 +59,8 @@ def resume(arguments: Sequence[str]) -> int:
         recorded = _but_for(changes, _recorded(directory))
         flags = ["--config-name", settings["config_name"]]
         if not options.force:
-            _check_config(directory, [*flags, *_recorded(directory)])
+            moved = [text for text in changes if text.startswith("search.storage=")]
+            _check_config(directory, [*flags, *_recorded(directory), *moved])
     except RequestError as error:
         print(f"runner: {error}", file=sys.stderr)  # noqa: T201
         return REFUSED

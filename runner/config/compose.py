@@ -184,15 +184,16 @@ def note_secrets(config: DictConfig) -> None:
 
 
 def config_for_people(config: DictConfig) -> str:
-    """The resolved config as YAML; what comes from the environment is masked, numbers aside.
+    """The resolved config as YAML; what comes from the environment is masked, numbers aside, and
+    so are passwords in addresses.
 
     Where something is computed from such a value, the config is left unresolved.
     """
     OmegaConf.register_resolver("oc.env", _masked, replace=True)
     try:
-        return OmegaConf.to_yaml(config, resolve=True)
+        return secrets.mask(OmegaConf.to_yaml(config, resolve=True))
     except OmegaConfBaseException:
-        return OmegaConf.to_yaml(config, resolve=False)
+        return secrets.mask(OmegaConf.to_yaml(config, resolve=False))
     finally:
         OmegaConf.register_resolver("oc.env", _from_environment, replace=True)
 

@@ -58,7 +58,7 @@ class Limits:
         """
         if self.is_over():
             return False
-        if self.max_failures is not None and len(record.failed()) > self.max_failures:
+        if self.max_failures is not None and record.n_failed() > self.max_failures:
             return False
         if self.pace is not None:
             self.pace.fit_begins(record)

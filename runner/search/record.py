@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import errno
 import hashlib
 import json
@@ -189,12 +190,36 @@ class FitRecord:
         """Fits that failed in this attempt."""
         return [entry for entry in self._latest().values() if entry.status == "failed"]
 
+    # Asked by every fit, so none of these looks at all of them.
+
+    def n_ended(self) -> int:
+        """How many fits are completed, or failed in this attempt."""
+        index = self._index()
+        return len(index.entries) - index.n_started
+
+    def n_failed(self) -> int:
+        """How many fits failed in this attempt."""
+        return self._index().n_failed
+
+    def usual_fit_s(self, at_least: int = 1) -> float | None:
+        """Median of what completed fits took, in seconds; None of fewer than `at_least`."""
+        seconds = self._index().seconds
+        return seconds[(len(seconds) - 1) // 2] if len(seconds) >= at_least else None
+
     def _latest(self) -> dict[tuple[str, str], FitEntry]:
-        return _indexes.setdefault((self.path, self.attempt), _Index(self)).updated()
+        return self._index().entries
+
+    def _index(self) -> _Index:
+        index = _indexes.setdefault((self.path, self.attempt), _Index(self))
+        index.update()
+        return index
 
 
 class _Index:
-    """The latest entry of each (candidate, fold), read on as the file grows."""
+    """The latest entry of each (candidate, fold), read on as the file grows.
+
+    ``seconds`` are those of completed fits, ascending.
+    """
 
     def __init__(self, record: FitRecord) -> None:
         self._record = record
@@ -202,9 +227,12 @@ class _Index:
 
     def _begin(self, checksum: bytes) -> None:
         self._first, self._read_to = checksum, 0
-        self._entries: dict[tuple[str, str], FitEntry] = {}
+        self.entries: dict[tuple[str, str], FitEntry] = {}
+        self.seconds: list[float] = []
+        self.n_started = 0
+        self.n_failed = 0
 
-    def updated(self) -> dict[tuple[str, str], FitEntry]:
+    def update(self) -> None:
         path = self._record.path
         if path.exists() and path.stat().st_size != self._read_to:
             with path.open("rb") as file:
@@ -220,14 +248,26 @@ class _Index:
                     self._read_to += len(line)
                     for entry in content.entries:
                         self._add(entry)
-        return self._entries
 
     def _add(self, entry: FitEntry) -> None:
         key = (entry.candidate, entry.fold)
-        known = self._entries.get(key)
+        known = self.entries.get(key)
         done = known is not None and known.status == "completed"
         if entry.status == "completed" or (entry.attempt == self._record.attempt and not done):
-            self._entries[key] = entry
+            if known is not None:
+                self._count(known, -1)
+            self._count(entry, 1)
+            self.entries[key] = entry
+
+    def _count(self, entry: FitEntry, change: int) -> None:
+        if entry.status == "started":
+            self.n_started += change
+        elif entry.status == "failed":
+            self.n_failed += change
+        elif change > 0:
+            bisect.insort(self.seconds, entry.fit_s)
+        else:
+            self.seconds.remove(entry.fit_s)
 
 
 _indexes: dict[tuple[Path, int], _Index] = {}

@@ -162,6 +162,8 @@ def prepare_sweep(request: CommandLine, composed: DictConfig, resumes: Path | No
     folder = Path(composed.hydra.sweep.dir).absolute() if resumes is None else resumes
     if resumes is None and folder.is_dir() and any(folder.iterdir()):
         raise RequestError("hydra.sweep.dir", f"'{folder}' exists and is not empty")
+    if is_adaptive:
+        _check_study(composed)
     jobs = _jobs(request, composed)
     problems = _problems(request, jobs, folder)
     if problems and composed.sweep.on_error == "stop":
@@ -216,6 +218,18 @@ def _write_report(folder: Path, boards: Sequence[Board], request: SweepRequest) 
     except Exception as error:
         logger.warning("the sweep's report could not be written: %s", error)
         logger.debug("", exc_info=True)
+
+
+def _check_study(composed: DictConfig) -> None:
+    """Refuse to keep a sweep's study elsewhere: resuming, it is told everything again."""
+    storage = OmegaConf.select(composed, "hydra.sweeper.storage")
+    own = f"sqlite:///{composed.hydra.sweep.dir}/{STUDY}"
+    if storage not in (None, own):
+        raise RequestError(
+            "hydra.sweeper.storage",
+            "a sweep's study is its own, in its folder; runs share one by search=optuna and "
+            "search.storage",
+        )
 
 
 def _for_study(
