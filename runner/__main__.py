@@ -24,6 +24,7 @@ _VERBS = {
     "predict": "runner.verbs.predict",
     "resume": "runner.resume",
     "show": "runner.verbs.show",
+    "track": "runner.verbs.track",
 }
 _DONE, _FAILED, _REFUSED, _INTERRUPTED = 0, 1, 2, 130
 

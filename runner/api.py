@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from runner.app import check_request
+from runner.clusters.connections import trust_named
 from runner.command_line import CommandLine, parse_arguments
 from runner.config.compose import CONFIG_NAME, compose_config, hydra_for
 from runner.config.edits import overrides_for
@@ -113,6 +114,7 @@ def run(
     else:
         overrides = list(map(str, what))
     request = _request(overrides, config_name, config_dir)
+    trust_named(overrides)
     with _undisturbed() as root:
         with _silenced(root):
             checked = check_request(request)

@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
+from runner.clusters.connections import check_compute, nearest_existing, trust_named
 from runner.command_line import CommandLine, parse_arguments
 from runner.config.compose import (
     CONFIG_NAME,
@@ -39,6 +40,7 @@ from runner.search.record import RecordWriteError
 from runner.sweeps.job import run_sweep_job
 from runner.sweeps.plugins import register_plugins
 from runner.sweeps.sweep import Sweep, prepare_sweep
+from runner.tracking.settings import read_tracking, refuse_credentials
 
 if TYPE_CHECKING:
     from runner.preparation import Experiment
@@ -49,7 +51,9 @@ DONE, FAILED, REFUSED = 0, 1, 2
 _exit_code = DONE
 
 
-def run_app(arguments: Sequence[str], resumes: Path | None = None) -> int:
+def run_app(
+    arguments: Sequence[str], resumes: Path | None = None, recorded: Sequence[str] = ()
+) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 refused, 130 interrupted.
 
     A request that can't be run is refused in one line, before TensorFlow is imported and before a
@@ -61,11 +65,14 @@ def run_app(arguments: Sequence[str], resumes: Path | None = None) -> int:
         As they stand on the command line.
     resumes
         The folder of the run or sweep that is to be continued, rather than a new one.
+    recorded
+        Arguments before those, which that folder holds, and the user may never have seen.
     """
     global _exit_code
     _exit_code = DONE
     try:
-        request, checked = check(arguments, resumes)
+        trust_named(arguments)
+        request, checked = check([*recorded, *arguments], resumes)
         if isinstance(checked, Sweep):
             sweep = checked
             return sweep.run(lambda: _run_hydra(sweep.command, "hydra.sweep.dir", sweep.folder))
@@ -122,6 +129,8 @@ def check_request(request: CommandLine, resumes: Path | None = None) -> Sweep | 
     composed = compose_config(first, request.config_name, request.config_dir)
     check_hydra(composed)
     note_secrets(composed)
+    refuse_credentials(request.overrides)
+    read_tracking(composed)
     if request.sweeps or (request.runs_one_job and composed.hydra.mode == RunMode.MULTIRUN):
         # Hydra itself takes the mode from the command line and the primary config only.
         return prepare_sweep(replace(request, is_sweep=True), composed, resumes)
@@ -132,8 +141,10 @@ def _check_job(composed: DictConfig, resumes: Path | None) -> Experiment:
     config = parse_config(composed)
     # The folder's name refers to Hydra's own config, as it will in the job.
     HydraConfig.instance().set_config(composed)
+    folder = Path(composed.hydra.run.dir) if resumes is None else resumes
     if resumes is None:
-        _check_run_dir(Path(composed.hydra.run.dir))
+        _check_run_dir(folder)
+    check_compute(config.compute, folder)
     # Only now: it imports scikit-learn, which a misspelt key need not wait for.
     from runner.preparation import prepare
 
@@ -149,7 +160,7 @@ def _check_job(composed: DictConfig, resumes: Path | None) -> Experiment:
 def _check_run_dir(path: Path) -> None:
     if path.is_dir() and any(path.iterdir()):
         raise RequestError("hydra.run.dir", f"'{path}' exists and is not empty")
-    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    existing = nearest_existing(path)
     try:
         with tempfile.TemporaryDirectory(dir=existing):
             pass

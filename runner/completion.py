@@ -11,6 +11,7 @@ QUERY = ["-sc", "query=bash"]
 
 _TAKES_OVERRIDES = "plan"
 _TAKES_GROUPS = "options"
+_TAKES_FOLDERS_AND = {"track": "tracking"}
 
 
 def completes_overrides(verbs: Collection[str]) -> bool:
@@ -27,9 +28,15 @@ def completes_overrides(verbs: Collection[str]) -> bool:
         from runner.config.options import list_options
 
         _offer(list_options())
-    if first == _TAKES_OVERRIDES:
+    takes_overrides = first == _TAKES_OVERRIDES
+    if first in _TAKES_FOLDERS_AND:
+        # Of the words before the last those that are overrides; folders are left to the shell.
+        group, (*before, last) = _TAKES_FOLDERS_AND[first], rest.split(" ")
+        takes_overrides = last != "" and last.startswith(group[: len(last)])
+        rest = " ".join([*(word for word in before if word.startswith(group)), last])
+    if takes_overrides:
         os.environ["COMP_LINE"] = f"{program} {rest}"
-    return first == _TAKES_OVERRIDES or first not in verbs
+    return takes_overrides or first not in verbs
 
 
 def _offer(words: Iterable[str]) -> None:

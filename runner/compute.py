@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 from joblib import parallel_config
 from joblib.externals.loky import process_executor
 
+from runner.clusters.connections import connection, device_for
+from runner.clusters.devices import Device, use_device
 from runner.config.schema import Compute
 from runner.interrupts import leave_interrupts_to_main
 from runner.search.record import FitRecord
@@ -34,17 +37,30 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def worker_processes() -> Any:
+def worker_processes(device: Device = "cpu") -> Any:
     """A context in which joblib works in this project's worker processes, started once."""
-    return parallel_config("loky", initializer=begin_worker)
+    return parallel_config("loky", initializer=_beginning(device))
 
 
-def begin_worker() -> None:
+@cache
+def _beginning(device: Device) -> Callable[[], None]:
+    # The same object each time: joblib starts new workers for another one.
+    return partial(begin_worker, device)
+
+
+def begin_worker(device: Device = "cpu") -> None:
     """Set up a worker process: interrupts are the main one's, and growing is no leak.
 
     Where psutil is installed, loky replaces a worker that has grown by 300 MB since its first task.
     Importing TensorFlow alone does that, when the first tasks are answered from the record.
+
+    Parameters
+    ----------
+    device
+        With ``gpu`` it takes one for itself.
     """
+    if device == "gpu":
+        use_device(device)
     leave_interrupts_to_main()
     process_executor._MAX_MEMORY_LEAK_SIZE = _MOST_GROWTH_BYTES
 
@@ -96,16 +112,16 @@ class Pace:
         WorkersPayError
             Saying how long a fit takes.
         """
-        done = [entry.fit_s for entry in record.ended() if entry.status == "completed"]
-        if len(done) > self.first_compiles:
-            self._judge(statistics.median_low(done), self._n_left(record))
+        fit_s = record.usual_fit_s(at_least=1 + self.first_compiles)
+        if fit_s is not None:
+            self._judge(fit_s, self._n_left(record))
 
     def epoch_ends(self, epoch_s: float, epochs: int, epochs_left: int, record: FitRecord) -> None:
         """Judge by an epoch of a network's fit, as `fit_begins` does."""
         self._judge(epoch_s * epochs, self._n_left(record) - 1 + epochs_left / epochs)
 
     def _n_left(self, record: FitRecord) -> int:
-        return self.n_fits - len(record.ended())
+        return self.n_fits - record.n_ended()
 
     def workers_pay(self, fit_s: float, n_left: float) -> bool:
         """Whether workers would save more than they cost, with fits of `fit_s` seconds left."""
@@ -120,11 +136,19 @@ class Pace:
 class Processes:
     """The processes that do fits; scores never depend on their number.
 
-    ``n_jobs`` is 1 for this process alone, which ``pace``, if there is one, may find too few.
+    ``n_jobs`` is 1 for this process alone, which ``pace``, if there is one, may find too few;
+    unless they are workers ``on_cluster``. Networks are trained on ``device``.
     """
 
     n_jobs: int
     pace: Pace | None = None
+    device: Device = "cpu"
+    on_cluster: bool = False
+
+    @property
+    def is_this_one(self) -> bool:
+        """Whether this process itself does the fits, as far as is known now."""
+        return self.n_jobs == 1 and not self.on_cluster
 
     def start_workers(self, reason: WorkersPayError) -> None:
         """Use workers from now on."""
@@ -149,13 +173,29 @@ def processes_for(compute: Compute, n_fits: int, is_network: bool) -> Processes:
     is_network
         Whether workers have to start TensorFlow.
     """
+    device, n_gpus = device_for(compute, is_network)
     room = max(1, n_cores() // compute.threads)
+    if device == "gpu":
+        # Fits that share a GPU take longer than one after the other, unless they are small.
+        room = min(room, n_gpus) if compute.address is None else n_gpus
+    if compute.backend != "local":
+        return Processes(_n_on_cluster(compute, min(room, n_fits)), None, device, on_cluster=True)
     if compute.n_jobs != "auto":
         given = compute.n_jobs
         asked = max(1, n_cores() + 1 + given) if given < 0 else given
-        return Processes(asked if _share is None else min(asked, room))
+        return Processes(asked if _share is None else min(asked, room), None, device)
     most = min(room, n_fits)
     if most == 1:
-        return Processes(1)
+        return Processes(1, None, device)
     starts_in_s = _KEPT_START_S if _have_started else start_s(is_network)
-    return Processes(1, Pace(n_fits, most, starts_in_s, first_compiles=is_network))
+    pace = Pace(n_fits, most, starts_in_s, first_compiles=is_network)
+    return Processes(1, pace, device)
+
+
+def _n_on_cluster(compute: Compute, room: int) -> int:
+    """Fits that a cluster does at once; one of this run's own is as large as there is `room`."""
+    asked = None if compute.n_jobs == "auto" or compute.n_jobs < 0 else compute.n_jobs
+    if compute.address is None:
+        return room if asked is None else asked
+    there = max(1, connection(compute).n_workers(compute.threads))
+    return there if asked is None else min(asked, there)

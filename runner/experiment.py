@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from runner.compute import processes_for
+from runner.clusters.backend import backend_for
+from runner.clusters.devices import use_device
+from runner.compute import Processes, processes_for
 from runner.config.overrides import to_override
+from runner.errors import ExperimentError
 from runner.estimator.saved import save_estimator
 from runner.judging import Judged, compare_judged, judge_each
 from runner.preparation import Experiment
@@ -25,6 +28,7 @@ from runner.results.report.run import ReportDetails, write_report
 from runner.results.run_directory import RunDirectory
 from runner.results.schema import DataSummary, Result, Timing
 from runner.results.trials import trials_table, write_trials
+from runner.search.curves import Refit, append_curves
 from runner.search.progress import progress
 from runner.search.record import FitRecord
 from runner.searching import (
@@ -39,7 +43,8 @@ from runner.searching import (
     run_search,
     warn_of_damage,
 )
-from runner.secrets import mask
+from runner.secrets import holds_password, mask
+from runner.training.runtime import settings as tensorflow_settings
 from runner.training.runtime import start_tensorflow
 from runner.training.states import StateStore
 
@@ -90,14 +95,12 @@ def _run(
     logger.info("%d candidates × %d folds", n_candidates, experiment.n_splits)
     if experiment.searches and experiment.ignores_budget:
         logger.info("search.n_iter=%d means nothing here", experiment.config.search.n_iter)
-    _say_what_is_not_deterministic(experiment)
+    _say_what_to_mind(experiment)
     record = FitRecord(directory.record, attempt)
     warn_of_damage(record)
     done_before = {(entry.candidate, entry.fold) for entry in record if entry.status == "completed"}
     evaluator = _evaluator(experiment, record, directory.states, n_fits)
-    if experiment.is_network and evaluator.processes.n_jobs == 1:
-        # It has to be started anyway, and is no part of the search.
-        start_tensorflow(experiment.config.compute.threads)
+    _start_tensorflow(experiment, evaluator.processes)
     with progress(record, n_fits, experiment.n_splits, experiment.scoring.refit):
         search_started = time.perf_counter()
         search = run_search(evaluator)
@@ -116,8 +119,9 @@ def _run(
     evaluations = [best_cv]
     if baseline_cv is not None and baseline_cv is not best_cv:
         evaluations.append(baseline_cv)
-    best, *others = judge_each(experiment, evaluations, evaluator.processes.n_jobs)
+    best, *others = judge_each(experiment, evaluations, evaluator.processes, evaluator.backend)
     baseline = None if baseline_cv is None else (others or [best])[0]
+    _write_refit_curves(directory, best, baseline)
 
     result = replace(
         outline,
@@ -125,7 +129,7 @@ def _run(
         baseline=baseline.evaluation if baseline else None,
         comparison=compare_judged(experiment, best, baseline) if baseline else None,
         trials=count_trials(search, experiment.n_splits, done_before),
-        timing=Timing(0.0, search_s, best.refit_s, mean_fit_s(evaluator, best_cv)),
+        timing=Timing(0.0, search_s, best.refit_s, mean_fit_s(evaluator, best_cv, trials)),
     )
     _write_best_overrides(experiment, result, directory)
     save_estimator(best.estimator, directory.model, experiment.data.unused)
@@ -140,22 +144,48 @@ def _timed(result: Result, started: float) -> Result:
     return replace(result, timing=replace(result.timing, total_s=time.perf_counter() - started))
 
 
-def _say_what_is_not_deterministic(experiment: Experiment) -> None:
+def _say_what_to_mind(experiment: Experiment) -> None:
     search = experiment.config.search
     if search.trial_timeout is not None:
         logger.info("search.trial_timeout: which fits end in time depends on this machine's speed")
     if search.time_budget_s is not None:
         logger.info("search.time_budget_s: how many fits are done depends on this machine's speed")
+    if search.arguments.get("storage") is not None:
+        logger.info("search.storage: where runs share a study, who tries what depends on timing")
+    if any(map(holds_password, experiment.config.overrides)):
+        logger.warning(
+            ".hydra/ keeps the password on the command line: write '${oc.env:NAME}' instead"
+        )
 
 
 def _evaluator(experiment: Experiment, record: FitRecord, states: Path, n_fits: int) -> Evaluator:
     compute = experiment.config.compute
+    processes = processes_for(compute, n_fits, experiment.is_network)
     return Evaluator(
         experiment,
         record,
         StateStore(states, compute.cache_mb, compute.checkpoint_s, keeps_finished=False),
-        processes_for(compute, n_fits, experiment.is_network),
+        processes,
+        backend_for(compute, processes, experiment.is_network),
     )
+
+
+def _start_tensorflow(experiment: Experiment, processes: Processes) -> None:
+    """Start TensorFlow on its device, where this process does fits: that is no part of a search."""
+    if not experiment.is_network:
+        return
+    if processes.device == "gpu":
+        logger.info("networks are trained on the GPU")
+    # On a cluster, this process does no more than write down the winner.
+    use_device("cpu" if processes.on_cluster else processes.device)
+    if processes.is_this_one:
+        start_tensorflow(experiment.config.compute.threads)
+        has_gpu = tensorflow_settings()[1]
+        if has_gpu != (processes.device == "gpu"):
+            raise ExperimentError(
+                f"compute.device={experiment.config.compute.device}: TensorFlow, as it runs in "
+                f"this process, {'has a' if has_gpu else 'finds no'} GPU"
+            )
 
 
 def failed(outline: Result, error: BaseException) -> Result:
@@ -184,6 +214,14 @@ def _outline(experiment: Experiment) -> Result:
             fingerprint=data.fingerprint,
         ),
     )
+
+
+def _write_refit_curves(directory: RunDirectory, best: Judged, baseline: Judged | None) -> None:
+    refits: dict[Refit, Judged | None] = {"best": best, "baseline": baseline}
+    for name, judged in refits.items():
+        if judged is not None:
+            fit = judged.estimator
+            append_curves(directory.curves, fit.candidate_id(), fit.fold_, fit.history_, name)
 
 
 def _write_best_overrides(experiment: Experiment, result: Result, directory: RunDirectory) -> None:

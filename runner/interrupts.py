@@ -52,10 +52,21 @@ def stops_in_time(when_stuck: Callable[[], None]) -> Iterator[None]:
         os.close(writer)
 
 
+_endings: list[Callable[[], None]] = []
+
+
+def at_end(ending: Callable[[], None]) -> None:
+    """Have `ending` called when this process's workers are to be ended; it is to take no time."""
+    if ending not in _endings:
+        _endings.append(ending)
+
+
 def end_workers() -> None:
     """End this process's worker processes."""
     for process in multiprocessing.active_children():
         process.kill()
+    for ending in _endings:
+        ending()
 
 
 def exit_at_once(code: int) -> NoReturn:

@@ -11,12 +11,15 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from runner.clusters.cluster import ClusterLostError
 from runner.config.compose import config_for_people, parse_config
 from runner.config.schema import ExperimentConfig
+from runner.errors import ExperimentError
 from runner.interrupts import end_workers, stops_in_time
 from runner.results.run_directory import RunDirectory
 from runner.results.schema import Result
 from runner.results.state import Writer, config_fingerprint, hold, read_state
+from runner.tracking.session import tracked_run
 
 logger = logging.getLogger(__name__)
 
@@ -51,17 +54,25 @@ def run_job(
 
     config = parse_config(composed)
     set_log_level(config.log_level)
-    with hold(directory) as state, contextlib.ExitStack() as guarded:
+    is_job = resumable != directory.path
+    with (
+        tracked_run(config.tracking, directory, is_job) as begin_tracking,
+        hold(directory) as state,
+        contextlib.ExitStack() as guarded,
+    ):
         if owns_process:
             guarded.enter_context(stops_in_time(partial(_interrupted, state, resumable, True)))
         directory.write_text(directory.config, config_for_people(composed))
         experiment = prepare(config)
         attempt = state.begin(_content(config), experiment.data.fingerprint)
+        begin_tracking()
         try:
             return run_experiment(experiment, directory, attempt)
         except KeyboardInterrupt:
             _interrupted(state, resumable, owns_process)
             raise
+        except ClusterLostError as error:
+            raise ExperimentError(f"{error}{_how_to_go_on(resumable)}") from error
 
 
 def finished_job(composed: DictConfig, directory: RunDirectory) -> Result | None:
@@ -82,8 +93,13 @@ def _interrupted(state: Writer, resumable: Path | None, owns_process: bool) -> N
     if owns_process:
         end_workers()
     if state.end("interrupted") and resumable is not None:
-        shown = shlex.quote(os.path.relpath(resumable))
-        logger.error("interrupted; go on with: python -m runner resume %s", shown)
+        logger.error("interrupted%s", _how_to_go_on(resumable))
+
+
+def _how_to_go_on(resumable: Path | None) -> str:
+    if resumable is None:
+        return ""
+    return f"; go on with: python -m runner resume {shlex.quote(os.path.relpath(resumable))}"
 
 
 def set_log_level(level: str) -> None:

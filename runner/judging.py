@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
 
-from runner.compute import worker_processes
+from runner.clusters.backend import Backend
+from runner.compute import Processes
 from runner.estimator.base import ConfigEstimator
 from runner.preparation import Experiment
 from runner.results.schema import Comparison, Evaluation
 from runner.results.statistics import compare, test_interval
 from runner.search.scoring import Predictions
+from runner.training.runtime import start_tensorflow
 
 logger = logging.getLogger(__name__)
 
@@ -33,16 +34,22 @@ class Judged:
 
 
 def judge_each(
-    experiment: Experiment, evaluations: Sequence[Evaluation], n_jobs: int
+    experiment: Experiment,
+    evaluations: Sequence[Evaluation],
+    processes: Processes,
+    backend: Backend,
 ) -> list[Judged]:
-    """Judge configurations, side by side in worker processes where `n_jobs` are more than one."""
-    if n_jobs > 1 < len(evaluations):
+    """Judge configurations where the fits were done: side by side in workers, if there are any."""
+    if processes.on_cluster or processes.n_jobs > 1 < len(evaluations):
+        if experiment.is_network:
+            # What workers send back brings it along, less quietly.
+            start_tensorflow(experiment.config.compute.threads)
         try:
-            with worker_processes():
-                judged: list[Judged] = Parallel(min(n_jobs, len(evaluations)))(
+            with backend.at_work([experiment], experiment.config.search.retries):
+                judged: list[Judged] = Parallel(min(processes.n_jobs, len(evaluations)))(
                     delayed(judge)(experiment, evaluation) for evaluation in evaluations
                 )
-        except BrokenProcessPool:
+        except backend.deaths:
             logger.warning("a worker process died while refitting; refitting in this process")
         else:
             return judged

@@ -23,6 +23,13 @@ def kept_logging() -> Iterator[logging.Logger]:
             handler.setLevel(before)
 
 
+def silence(*packages: str) -> None:
+    """Keep what packages, imported before, log of themselves out of the terminal and run.log."""
+    for name in [*packages, *logging.root.manager.loggerDict]:
+        if name.partition(".")[0] in packages:
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
 def terminal_handler() -> logging.Handler:
     """Messages alone, on standard error."""
     handler = logging.StreamHandler(sys.stderr)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
+from runner import __version__
 from runner.checks.model import make_estimator, without_target
 from runner.checks.space import settled_space
 from runner.config.schema import (
@@ -35,8 +36,10 @@ from runner.search.build import (
     search_class,
     searches_space,
 )
+from runner.search.origin import Origin
 from runner.search.scoring import Scoring
 from runner.search.space import Space
+from runner.tracking.settings import check_tracking
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +85,25 @@ class Experiment:
             n_jobs=n_jobs,
             seed=self.config.seed,
             max_epochs=self.config.training.epochs if self.is_network else None,
+            origin=self._origin(estimator),
             allow=self.allow,
         )
+
+    def _origin(self, estimator: ConfigEstimator) -> Origin | None:
+        """What a study that is shared with other processes is of."""
+        config = self.config
+        if config.search.arguments.get("storage") is None:
+            return None
+        sections = ("seed", "preprocess", "model", "optimizer", "training", "cv")
+        parts = {
+            **config.model_dump(include=set(sections)),
+            "data": self.data.fingerprint,
+            "space": repr(self.space.dimensions),
+            "scoring": [self.scoring.names, self.scoring.refit],
+            "compute.threads": config.compute.threads,
+            "version of the runner": __version__,
+        }
+        return Origin.of(parts, estimator.record.path if estimator.record else None)
 
 
 def prepare(config: ExperimentConfig) -> Experiment:
@@ -94,6 +114,7 @@ def prepare(config: ExperimentConfig) -> Experiment:
     RequestError
         For the first thing that can't be run as asked.
     """
+    check_tracking(config.tracking)
     allow = allowed_targets()
     # What needs no data comes first: it is answered at once.
     space = Space.parse(config.space)
@@ -113,7 +134,9 @@ def prepare(config: ExperimentConfig) -> Experiment:
     experiment = Experiment(
         config, data, estimator, space, scoring, splitter, n_splits(splitter, data), allow
     )
-    experiment.make_search(estimator, None, None)
+    search = experiment.make_search(estimator, None, None)
+    if hasattr(search, "check_reach"):
+        search.check_reach()
     return experiment
 
 

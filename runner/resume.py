@@ -26,7 +26,12 @@ _BUDGETS = ("search.n_iter", "hydra.sweeper.n_trials")
 _LIMITS = tuple(
     f"search.{name}" for name in ("max_failures", "retries", "trial_timeout", "time_budget_s")
 )
-_WITHOUT_EFFECT = ("compute.n_jobs", "hydra/launcher", "hydra.launcher.*", "log_level", "plots")
+_TRACKING = "tracking"
+_WITHOUT_EFFECT = (
+    *("compute", "compute.address", "compute.n_jobs", "compute.device"),
+    *("hydra/launcher", "hydra.launcher.*", "log_level", "plots"),
+    *("search.storage", "search.takeover_s"),
+)
 
 
 _ABOUT = """\
@@ -50,14 +55,16 @@ def resume(arguments: Sequence[str]) -> int:
         _check_links(directory)
         _check_state(directory, options.force)
         _go_to(settings["cwd"], directory)
-        overrides = [*_recorded(directory), *_allowed(options.changes)]
+        changes = _allowed(options.changes)
+        recorded = _but_for(changes, _recorded(directory))
         flags = ["--config-name", settings["config_name"]]
         if not options.force:
-            _check_config(directory, [*flags, *_recorded(directory)])
+            moved = [text for text in changes if text.startswith("search.storage=")]
+            _check_config(directory, [*flags, *_recorded(directory), *moved])
     except RequestError as error:
         print(f"runner: {error}", file=sys.stderr)  # noqa: T201
         return REFUSED
-    return run_app([*flags, *overrides], resumes=directory.path)
+    return run_app(changes, resumes=directory.path, recorded=[*flags, *recorded])
 
 
 def _parser() -> Parser:
@@ -79,7 +86,8 @@ def _resume_sweep(directory: RunDirectory, changes: Sequence[str], force: bool) 
     _check_links(directory)
     _go_to(request.cwd, directory)
     allowed = _allowed(changes)
-    return run_app([*_but_for(allowed, request.arguments), *allowed], resumes=directory.path)
+    recorded = _but_for(allowed, request.arguments)
+    return run_app(allowed, resumes=directory.path, recorded=recorded)
 
 
 def _settings(directory: RunDirectory) -> dict[str, str]:
@@ -133,17 +141,20 @@ def _allowed(changes: Sequence[str]) -> list[str]:
     for text in changes:
         key = parse_override(text).key_or_group
         allowed = (*_BUDGETS, *_LIMITS, *_WITHOUT_EFFECT)
-        if key not in allowed and not key.startswith("hydra.launcher."):
-            raise RequestError(key, f"can't change on resuming; only {', '.join(allowed)} can")
+        is_of_group = key.partition(".")[0] == _TRACKING or key.startswith("hydra.launcher.")
+        if key not in allowed and not is_of_group:
+            names = ", ".join([*allowed, f"{_TRACKING}.*"])
+            raise RequestError(key, f"can't change on resuming; only {names} can")
     return list(changes)
 
 
 def _but_for(changes: Sequence[str], recorded: Sequence[str]) -> list[str]:
-    """Without the launcher and its settings, where there is to be another one."""
-    if not any(text.startswith("hydra/launcher=") for text in changes):
-        return list(recorded)
-    of_launcher = ("hydra/launcher=", "hydra.launcher.")
-    return [text for text in recorded if not text.lstrip("+").startswith(of_launcher)]
+    """Without what is changed; another place to run in has settings of its own."""
+    keys = [parse_override(text).key_or_group for text in changes]
+    keys += ["compute.address"] if "compute" in keys else []
+    dropped = ("hydra.launcher.",) if "hydra/launcher" in keys else ()
+    named = [(text, text.lstrip("+").partition("=")[0]) for text in recorded]
+    return [text for text, key in named if key not in keys and not key.startswith(dropped)]
 
 
 def _check_state(directory: RunDirectory, force: bool) -> None:

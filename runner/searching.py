@@ -8,7 +8,7 @@ import math
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -18,7 +18,8 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
-from runner.compute import Processes, WorkersPayError, worker_processes
+from runner.clusters.backend import Backend
+from runner.compute import Processes, WorkersPayError
 from runner.errors import ExperimentError, listing
 from runner.estimator.base import ConfigEstimator
 from runner.preparation import Experiment
@@ -70,13 +71,15 @@ def splits(experiment: Experiment) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 class Evaluator:
     """Evaluates configurations of an experiment on its folds, noting every fit in the record.
 
-    ``states`` is where networks store how far they are; ``processes`` are those that do the fits.
+    ``states`` is where networks store how far they are; ``processes`` are those that do the fits,
+    by way of ``backend`` where they are not this one.
     """
 
     experiment: Experiment
     record: FitRecord
     states: StateStore
     processes: Processes
+    backend: Backend
 
     @cached_property
     def scorer(self) -> FoldScorer:
@@ -85,7 +88,12 @@ class Evaluator:
     def estimator(self, limits: Limits, **params: Any) -> ConfigEstimator:
         """The experiment's estimator, connected to record and states."""
         estimator: ConfigEstimator = clone(self.experiment.estimator)
-        connected = {"record": self.record, "states": self.states, "limits": limits}
+        connected = {
+            "record": self.record,
+            "states": self.states,
+            "limits": limits,
+            "device": self.processes.device,
+        }
         return estimator.set_params(**{**connected, **params})
 
     def fit(self, estimator: ConfigEstimator, make_search: MakeSearch) -> Any:
@@ -97,20 +105,30 @@ class Evaluator:
         groups = {} if data.groups_train is None else {"groups": data.groups_train}
         limits = estimator.limits or Limits()
 
+        made: Any = None
+
         def search() -> Any:
+            nonlocal made
             estimator.set_params(limits=replace(limits, pace=self.processes.pace))
-            made = make_search(estimator, self.scorer, self.processes.n_jobs)
+            before, made = made, make_search(estimator, self.scorer, self.processes.n_jobs)
+            if before is not None and hasattr(made, "go_on_from"):
+                made.go_on_from(before)
             return made.fit(data.X_train, data.y_train, **groups)
 
         repeat = partial(self._repeat, estimator)
-        with worker_processes(), warnings.catch_warnings():
+        shared = [data.X_train, data.y_train]
+        survived = partial(survive_deaths, search, repeat, self.record, retries, self.backend)
+        with self.backend.at_work(shared, retries), warnings.catch_warnings():
             # Said in our own words: failures from the record, the budget by the plan.
             warnings.filterwarnings("ignore", "The total space of param|One or more of the test")
             try:
-                return survive_deaths(search, repeat, self.record, retries)
+                return survived()
             except WorkersPayError as reason:
                 self.processes.start_workers(reason)
-                return survive_deaths(search, repeat, self.record, retries)
+                return survived()
+            finally:
+                if hasattr(made, "leave"):
+                    made.leave()
 
     def _repeat(self, estimator: ConfigEstimator, entry: FitEntry) -> None:
         """Do one fit of `estimator` once more, alone in a worker process."""
@@ -123,7 +141,9 @@ class Evaluator:
         if fold:
             # Two jobs, since one would run in this process; there is only one fit to do.
             alone = NoSearch(candidate, scoring=self.scorer, n_jobs=2, refit=False, cv=fold)
-            alone.fit(self.experiment.data.X_train, self.experiment.data.y_train)
+            data = self.experiment.data
+            with self.backend.at_work([data.X_train, data.y_train], retries=0):
+                alone.fit(data.X_train, data.y_train)
 
     def _is(self, entry: FitEntry, candidate: ConfigEstimator, rows: np.ndarray) -> bool:
         data = self.experiment.data
@@ -157,11 +177,11 @@ def run_search(evaluator: Evaluator) -> Any:
         )
     try:
         search = evaluator.fit(estimator, experiment.make_search)
-    except ValueError:
-        # A search of others may end so when no fit has a score.
+    except (ValueError, ExperimentError):
+        # A search of others may end so when no fit has a score, or one that had to end early.
         _refuse_failures(evaluator, n_fits)
         raise
-    _refuse_failures(evaluator, n_fits)
+    _refuse_failures(evaluator, n_fits, search.cv_results_.get("elsewhere", ()))
     if limits.is_over():
         _leave_out_skipped(search, evaluator.record)
         if not search.cv_results_["params"]:
@@ -172,13 +192,13 @@ def run_search(evaluator: Evaluator) -> Any:
     return search
 
 
-def _refuse_failures(evaluator: Evaluator, n_fits: int) -> None:
+def _refuse_failures(evaluator: Evaluator, n_fits: int, elsewhere: Sequence[bool] = ()) -> None:
     record, config = evaluator.record, evaluator.experiment.config.search
     failures = record.failed()
     if not failures:
         return
     last = f"the last with {failures[-1].error}"
-    if not any(entry.status == "completed" for entry in record):
+    if not any(entry.status == "completed" for entry in record) and not any(elsewhere):
         log_failures(record)
         raise ExperimentError(f"every fit failed; {last}")
     if len(failures) > config.most_failures(n_fits):
@@ -195,9 +215,12 @@ def _leave_out_skipped(search: Any, record: FitRecord) -> None:
     failed = {entry.candidate for entry in record.failed()}
     scores = results[f"mean_test_{_first_metric(results)}"]
     pruned = results.get("pruned", np.zeros(len(scores), dtype=bool))
+    elsewhere = results.get("elsewhere", np.zeros(len(scores), dtype=bool))
     kept = [
-        not np.isnan(score) or is_pruned or _candidate_id(search.estimator, params) in failed
-        for score, is_pruned, params in zip(scores, pruned, results["params"], strict=True)
+        not np.isnan(score) or is_known or _candidate_id(search.estimator, params) in failed
+        for score, is_known, params in zip(
+            scores, np.logical_or(pruned, elsewhere), results["params"], strict=True
+        )
     ]
     logger.warning(
         "search.time_budget_s has passed: %d of %d candidates were evaluated", sum(kept), len(kept)
@@ -211,14 +234,21 @@ def _leave_out_skipped(search: Any, record: FitRecord) -> None:
 
 
 def _take_over_times(search: Any, record: FitRecord) -> None:
-    """Set fit times to what the fits took when they were done, be it before this search."""
+    """Set fit times to what the fits took when they were done, be it before this search.
+
+    Of those done by other processes, the record knows nothing.
+    """
     seconds: dict[str, list[float]] = defaultdict(list)
     for entry in record.ended():
         if entry.status == "completed":
             seconds[entry.candidate].append(entry.fit_s)
     results = search.cv_results_
     times = (seconds.get(_candidate_id(search.estimator, params)) for params in results["params"])
-    results["mean_fit_time"] = np.array([np.nan if t is None else np.mean(t) for t in times])
+    elsewhere = results.get("elsewhere", np.zeros(len(results["params"]), dtype=bool))
+    told = np.where(elsewhere, results["mean_fit_time"], np.nan)
+    results["mean_fit_time"] = np.array(
+        [other if t is None else np.mean(t) for t, other in zip(times, told, strict=True)]
+    )
 
 
 def _candidate_id(estimator: ConfigEstimator, params: Mapping[str, Any]) -> str:
@@ -288,14 +318,19 @@ def choose_winner(
     return best
 
 
-def mean_fit_s(evaluator: Evaluator, evaluation: Evaluation) -> float:
-    """Mean over folds of fitting and scoring a configuration, by the record, in seconds."""
-    candidate = _candidate_id(evaluator.experiment.estimator, evaluation.params)
+def mean_fit_s(evaluator: Evaluator, evaluation: Evaluation, trials: pd.DataFrame) -> float:
+    """Mean over folds of fitting and scoring the winner, in seconds.
+
+    By the record, or what the run that evaluated it said in a shared study.
+    """
+    candidate = _candidate_id(evaluator.estimator(Limits()), evaluation.params)
     times = [
         entry.fit_s
         for entry in evaluator.record.ended()
         if entry.candidate == candidate and entry.status == "completed"
     ]
+    if not times and trials["mean_fit_time"].notna().any():
+        times = [trials.sort_values("rank", kind="stable")["mean_fit_time"].iloc[0]]
     return float(np.mean(times)) if times else math.nan
 
 
@@ -328,6 +363,7 @@ def count_trials(search: Any, n_splits: int, done_before: set[tuple[str, str]]) 
         n_failed=int(np.sum(np.isnan(np.asarray(splits, dtype=float)))) - (n_possible - n_fits),
         n_restored=sum(candidate in searched for candidate, _ in done_before),
         n_pruned=int(np.sum(results.get("pruned", 0))),
+        n_elsewhere=int(np.sum(results.get("elsewhere", 0))),
     )
 
 

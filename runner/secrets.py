@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterable
 from functools import cache
@@ -17,11 +18,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 MASK = "***"
+# The password in an address, as of a database: whatever it is, it is none of a reader's business.
+_IN_ADDRESS = re.compile(r"(?<=://)([^\s:/@]*):(?!\$\{)[^\s@]+@")
 _NAMES = "RUNNER_MASKED"
 _SEPARATOR = "="  # which no variable's name can hold
 _SHORTEST = 6
 
 T = TypeVar("T")
+
+_told: tuple[str, ...] = ()
 
 
 def remember(name: str) -> None:
@@ -31,14 +36,31 @@ def remember(name: str) -> None:
         os.environ[_NAMES] = _SEPARATOR.join([*names, name])
 
 
+def values() -> tuple[str, ...]:
+    """The values remembered, for a worker that does not share this process's environment."""
+    return tuple(os.environ.get(name, "") for name in _remembered())
+
+
+def learn(told: tuple[str, ...]) -> None:
+    """Remember values that another process's environment holds."""
+    global _told
+    _told = told
+
+
 def mask(value: T) -> T:
-    """Blot out remembered values in a text, or in every text of a list or mapping.
+    """Blot out remembered values, and passwords in addresses, in a text or every text in a list
+    or mapping.
 
     Numbers, truth values, paths that exist and texts of under six characters are left: they are no
     secrets, and blotting them out would spoil what is written.
     """
-    secrets = _secrets(tuple(os.environ.get(name, "") for name in _remembered()))
-    return _masked(value, secrets) if secrets else value
+    masked: T = _masked(value, _secrets((*values(), *_told)))
+    return masked
+
+
+def holds_password(text: str) -> bool:
+    """Whether a text holds an address with a password in plain words."""
+    return _IN_ADDRESS.search(text) is not None
 
 
 def guard_output() -> None:
@@ -91,7 +113,7 @@ def _masked(value: Any, secrets: tuple[str, ...]) -> Any:
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, MASK)
-        return value
+        return _IN_ADDRESS.sub(rf"\1:{MASK}@", value) if "://" in value else value
     if isinstance(value, dict):
         return {key: _masked(item, secrets) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -120,13 +142,12 @@ class _Guarded:
 
 def _guarded_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
     record = logging.LogRecord(*args, **kwargs)
-    if _remembered():
-        # A message that can't be formatted is left to its handler, which reports it.
-        with contextlib.suppress(TypeError, ValueError, KeyError):
-            record.msg, record.args = mask(record.getMessage()), None
-        if record.exc_info and record.exc_info[0]:
-            # Formatters take this text where it is there.
-            record.exc_text = mask(logging.Formatter().formatException(record.exc_info))
+    # A message that can't be formatted is left to its handler, which reports it.
+    with contextlib.suppress(TypeError, ValueError, KeyError):
+        record.msg, record.args = mask(record.getMessage()), None
+    if record.exc_info and record.exc_info[0]:
+        # Formatters take this text where it is there.
+        record.exc_text = mask(logging.Formatter().formatException(record.exc_info))
     return record
 
 

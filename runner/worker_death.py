@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from runner.clusters.backend import Backend
 from runner.errors import ExperimentError
 from runner.search.record import FitEntry, FitRecord
 
@@ -25,12 +25,13 @@ def survive_deaths(
     repeat: Callable[[FitEntry], Any],
     record: FitRecord,
     retries: int,
+    backend: Backend,
 ) -> Any:
     """Run `search`, and run it again when a worker process dies, until it ends.
 
     A search answers finished fits from the record, so running it again continues it. When a worker
-    dies, the pool ends the others too; every fit that was under way is repeated alone first, so
-    that the one at fault is known by its next death.
+    dies and the search with it, every fit that was under way is repeated alone first, so that the
+    one at fault is known by its next death.
 
     Parameters
     ----------
@@ -42,25 +43,28 @@ def survive_deaths(
         Where the search's fits are noted.
     retries
         How often a fit is repeated before it counts as failed.
+    backend
+        Where the fits are done.
 
     Raises
     ------
     ExperimentError
-        When workers die before they begin a fit.
+        When workers die before they begin a fit, or there are none any more.
     """
     unexplained = 0
     while True:
         try:
             return search()
-        except BrokenProcessPool as error:
+        except backend.deaths as error:
+            backend.recover()
             suspects = record.unfinished()
             logger.warning(
                 "a worker process died; %d fits that were under way are repeated, one at a time",
                 len(suspects),
             )
             for entry in suspects:
-                if not any(_settles(repeat, entry, record) for _ in range(retries)):
-                    _note_death(record, entry, n_deaths=retries + 1)
+                if not any(_settles(repeat, entry, record, backend) for _ in range(retries)):
+                    _note_death(record, entry, backend.n_deaths(retries) + retries)
             explained = len(record.unfinished()) < len(suspects)
             unexplained = 0 if explained else unexplained + 1
             if unexplained == _MOST_UNEXPLAINED:
@@ -74,11 +78,14 @@ def _note_death(record: FitRecord, entry: FitEntry, n_deaths: int) -> None:
     record.append(FitEntry.failed(entry.candidate, entry.params, entry.fold, error))
 
 
-def _settles(repeat: Callable[[FitEntry], Any], entry: FitEntry, record: FitRecord) -> bool:
+def _settles(
+    repeat: Callable[[FitEntry], Any], entry: FitEntry, record: FitRecord, backend: Backend
+) -> bool:
     """Do a fit once more, alone; return whether the record now says how it ended."""
     try:
         repeat(entry)
-    except BrokenProcessPool:
+    except backend.deaths:
+        backend.recover()
         # A fit that takes too long notes that before it ends its process.
         return record.find(entry.candidate, entry.fold) is not None
     return True

@@ -151,6 +151,8 @@ def test_tab_completes_options_paths_and_verbs(folder: Path) -> None:
         "runner plan data=wine model=ml": ["model=mlp"],
         "runner options cv": ["cv"],
         "runner compare outputs/x": [],
+        "runner track outputs/x tracking=ml": ["tracking=mlflow"],
+        "runner track outputs/x": [],
     }
     offered = dict(zip(lines, completions(*lines, cwd=folder), strict=True))
     assert offered["runner data=d"] == lines["runner data=d"]
@@ -160,6 +162,8 @@ def test_tab_completes_options_paths_and_verbs(folder: Path) -> None:
     assert offered["runner plan data=wine model=ml"] == ["model=mlp"]
     assert offered["runner options cv"] == ["cv"]
     assert offered["runner compare outputs/x"] == []
+    assert offered["runner track outputs/x tracking=ml"] == ["tracking=mlflow"]
+    assert offered["runner track outputs/x"] == []
 
 
 # Colours ------------------------------------------------------------------------------------------

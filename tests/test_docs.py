@@ -17,7 +17,7 @@ OWN_PARTS = ROOT / "docs" / "own-parts.md"
 # They have tests of their own: for runs to compare, and for verbs.
 ELSEWHERE = [
     ROOT / "docs" / f"{name}.md"
-    for name in ("compare", "command-line", "launchers", "plan", "predict")
+    for name in ("compare", "command-line", "launchers", "plan", "predict", "tracking")
 ]
 
 

@@ -38,6 +38,8 @@ _REQUIRED = ("data", "preprocess", "model", "optimizer", "training", "search", "
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, OSError, ValueError, YAMLError)
 _COERCIBLE = ("bool", "bytes", "float", "int", "str", "pathlib.Path")
 _OPEN = ("data", "model", "space", "search", "cv", "optimizer")
+# Groups of which several options can be chosen at once, as a list.
+_SEVERAL = ("tracking",)
 
 
 class _UserConf(SearchPathPlugin):
@@ -182,15 +184,16 @@ def note_secrets(config: DictConfig) -> None:
 
 
 def config_for_people(config: DictConfig) -> str:
-    """The resolved config as YAML; what comes from the environment is masked, numbers aside.
+    """The resolved config as YAML; what comes from the environment is masked, numbers aside, and
+    so are passwords in addresses.
 
     Where something is computed from such a value, the config is left unresolved.
     """
     OmegaConf.register_resolver("oc.env", _masked, replace=True)
     try:
-        return OmegaConf.to_yaml(config, resolve=True)
+        return secrets.mask(OmegaConf.to_yaml(config, resolve=True))
     except OmegaConfBaseException:
-        return OmegaConf.to_yaml(config, resolve=False)
+        return secrets.mask(OmegaConf.to_yaml(config, resolve=False))
     finally:
         OmegaConf.register_resolver("oc.env", _from_environment, replace=True)
 
@@ -249,11 +252,17 @@ def _check_group(override: Override) -> None:
     known = options(group)
     if not known or (override.is_delete() and group not in _REQUIRED):
         return
-    if not isinstance(value, str) or override.is_delete():
-        raise RequestError(group, f"must name one option: {listing(known, 20)}")
-    if value not in known:
-        near = did_you_mean(value, known) or f"; options: {listing(known, 20)}"
-        raise RequestError(group, f"there is no option '{value}'{near}")
+    if group in _SEVERAL and isinstance(value, list) and not override.is_delete():
+        chosen = [str(name) for name in value]
+    elif isinstance(value, str) and not override.is_delete():
+        chosen = [value]
+    else:
+        how_many = "options" if group in _SEVERAL else "one option"
+        raise RequestError(group, f"must name {how_many}: {listing(known, 20)}")
+    for name in chosen:
+        if name not in known:
+            near = did_you_mean(name, known) or f"; options: {listing(known, 20)}"
+            raise RequestError(group, f"there is no option '{name}'{near}")
 
 
 def _diagnose(error: Exception, overrides: Sequence[str], config_name: str) -> RequestError:
@@ -286,6 +295,10 @@ def _unknown_key(
             known = list(_paths(base))
             if key in known or OmegaConf.select(base, key) is not None:
                 return RequestError(key, f"can't be set to {override.get_value_string()}")
+            group, name = [*split_key(key), ""][:2]
+            is_missing = OmegaConf.select(base, f"{group}.{name}") is None
+            if group in _SEVERAL and name in options(group) and is_missing:
+                return RequestError(key, f"means nothing without {group}={name}")
             return RequestError(key, f"unknown key{_nearest(key, known)}")
         except COMPOSITION_ERRORS:
             continue

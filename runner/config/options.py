@@ -30,6 +30,7 @@ GROUPS = {
     "search/pruner": "when search=optuna leaves a candidate before its last fold",
     "cv": "which rows train and which judge a candidate",
     "compute": "where fits run",
+    "tracking": "where else runs are logged",
     "hydra/sweeper": "how -m finds its jobs",
     "hydra/launcher": "whether jobs of a sweep run one after the other or side by side",
     "hydra/job_logging": "what a job says, and where",

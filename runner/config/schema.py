@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -125,12 +125,38 @@ class Search(Section):
 
 
 class Compute(Section):
-    """Where fits run: worker processes (`n_jobs`) and threads in each."""
+    """Where fits run: worker processes (`n_jobs`) and threads in each, here or on a cluster."""
 
+    backend: Literal["local", "dask", "ray"] = "local"
+    address: str | None = None
+    device: Literal["auto", "cpu", "gpu"] = "auto"
     n_jobs: Literal["auto"] | int = "auto"
     threads: PositiveInt = 1
     cache_mb: PositiveFloat = 1000.0
     checkpoint_s: Annotated[float, Field(ge=0)] = 30.0
+
+
+class MlflowSettings(Section):
+    """An MLflow database or server, and what is logged there; `timeout_s` is for each run."""
+
+    uri: str | None = None
+    experiment: Annotated[str, Field(min_length=1, max_length=500)] = "runner"
+    candidates: bool = True
+    artifacts: bool = True
+    timeout_s: PositiveFloat = 60.0
+
+
+class TensorboardSettings(Section):
+    """Event files in the run's folder."""
+
+    candidates: bool = True
+
+
+class Tracking(Section):
+    """Where runs are logged besides their folders; None where they are not."""
+
+    mlflow: MlflowSettings | None = None
+    tensorboard: TensorboardSettings | None = None
 
 
 class SweepSettings(Section):
@@ -160,6 +186,7 @@ class ExperimentConfig(Section):
     search: Search
     cv: dict[str, Any]
     compute: Compute = Compute()
+    tracking: Tracking = Tracking()
     sweep: SweepSettings = SweepSettings()
     space: dict[str, Any] = {}
     choices: dict[str, str] = {}
@@ -236,9 +263,11 @@ def _requirement(error: ValidationError, location: tuple[int | str, ...]) -> str
 def _keys_at(schema: type[BaseModel], path: list[str]) -> list[str]:
     for name in path:
         annotation = schema.model_fields[name].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        members = (annotation, *get_args(annotation))
+        sections = [m for m in members if isinstance(m, type) and issubclass(m, BaseModel)]
+        if not sections:
             return []
-        schema = annotation
+        schema = sections[0]
     return [name for name in schema.model_fields if name not in ("choices", "overrides")]
 
 

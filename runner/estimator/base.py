@@ -85,13 +85,14 @@ class ConfigEstimator(ConfigParameters):
         try:
             with timed:
                 self._fit_pending()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a failed fit
             self._pending = None
             self._note(error)
             return False
         return True
 
     def _note(self, error: Exception) -> None:
+        assert self.record is not None
         self.record.append(FitEntry.failed(self.candidate_id(), self.leaves(), self.fold_, error))
 
     def _fit_pending(self) -> None:

@@ -55,6 +55,9 @@ class ConfigParameters(BaseEstimator):
     states
         Where networks store how far they were trained, so that a fit of the same candidate and
         rows goes on from there; None always starts anew.
+    device
+        What networks are trained on, ``cpu`` or ``gpu``: numbers are not the same on both. The
+        process decides; this is for fits to be told apart.
     """
 
     task: Task
@@ -70,6 +73,7 @@ class ConfigParameters(BaseEstimator):
         record: FitRecord | None = None,
         limits: Limits | None = None,
         states: StateStore | None = None,
+        device: str = "cpu",
     ) -> None:
         self.config = config
         self.seed = seed
@@ -79,6 +83,7 @@ class ConfigParameters(BaseEstimator):
         self.record = record
         self.limits = limits
         self.states = states
+        self.device = device
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         own: dict[str, Any] = super().get_params(deep=False)
@@ -138,7 +143,9 @@ class ConfigParameters(BaseEstimator):
         return candidate_id({**leaves, **self._beside_leaves(horizon), "fold": fold})
 
     def _beside_leaves(self, horizon: int | None) -> dict[str, Any]:
+        on_gpu = {"device": self.device} if self.device != "cpu" else {}
         return {
+            **on_gpu,
             "target": model_target(self.complete_config()["model"], self.task),
             "seed": self.seed,
             "horizon": horizon,

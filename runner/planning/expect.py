@@ -80,7 +80,7 @@ def expect(experiment: Experiment, proposals: Proposals) -> Expected:
     _, n_fits = planned_fits(experiment)
     planned = processes_for(config.compute, n_fits, experiment.is_network)
     # Where this process does fits, TensorFlow is there before the search begins.
-    own_import_s = import_s if planned.n_jobs == 1 else 0.0
+    own_import_s = import_s if planned.is_this_one else 0.0
     workers_start_s = start_s(is_network=False) + import_s + clock.warm_up_s
     batches = list(_batches(experiment, clock, proposals))
     schedule = _searched(batches, planned, clock.warm_up_s, workers_start_s)
@@ -114,7 +114,7 @@ def _searched(
 ) -> Schedule:
     """The processes at the end of the search: they may begin in one, and go on in workers."""
     schedule, done = Schedule(planned.n_jobs, warm_up_s), 0
-    if planned.n_jobs > 1:
+    if not planned.is_this_one:
         schedule = Schedule(planned.n_jobs, workers_start_s)
     elif planned.pace is not None:
         in_one = schedule.run_until_workers_pay(list(chain(*batches)), planned.pace)

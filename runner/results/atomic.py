@@ -8,9 +8,15 @@ from pathlib import Path
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 so that a reader, or a crash, never meets half a file.
+    """Write `text` as UTF-8, in one step; see `write_bytes`."""
+    # What isn't valid Unicode (a file name of odd bytes) is spelled out, not fatal.
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
 
-    The text goes to a temporary file in the same directory (a rename is atomic only within one
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a crash, never meets half of it.
+
+    The content goes to a temporary file in the same directory (a rename is atomic only within one
     file system), is flushed to disk, and then takes the place of whatever `path` was.
 
     Raises
@@ -21,8 +27,7 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:
-            # What isn't valid Unicode (a file name of odd bytes) is spelled out, not fatal.
-            file.write(text.encode("utf-8", errors="backslashreplace"))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -50,6 +50,11 @@ class RunDirectory:
         return self.path / "fits.jsonl"
 
     @property
+    def curves(self) -> Path:
+        """Learning curves of networks, a line per fit, written as it ends."""
+        return self.path / "curves.jsonl"
+
+    @property
     def state(self) -> Path:
         """Who is or was writing here, and what for."""
         return self.path / "state.json"
@@ -93,6 +98,11 @@ class RunDirectory:
     def plots(self) -> Path:
         """Folder of the report's plots, each as PNG and SVG."""
         return self.path / "plots"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of event files."""
+        return self.path / "tensorboard"
 
     def write_text(self, path: str | Path, text: str) -> None:
         """Write a file of this run atomically; `path` is relative to the run's folder."""

@@ -57,7 +57,8 @@ class DataSummary:
 class TrialCounts:
     """Counts of the search's own candidates, and of their fits on folds.
 
-    ``n_pruned`` candidates were stopped by a pruner before their last fold.
+    ``n_pruned`` candidates were stopped by a pruner before their last fold; ``n_elsewhere`` were
+    evaluated by other runs that shared the study.
     """
 
     n_candidates: int
@@ -65,6 +66,7 @@ class TrialCounts:
     n_failed: int
     n_restored: int = 0
     n_pruned: int = 0
+    n_elsewhere: int = 0
 
 
 @dataclass(frozen=True)

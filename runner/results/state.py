@@ -17,7 +17,7 @@ from runner.results.jsonable import to_json
 from runner.results.locks import is_locked, locked
 from runner.results.run_directory import RunDirectory
 
-_WITHOUT_EFFECT = ("compute", "log_level", "plots", "choices", "sweep")
+_WITHOUT_EFFECT = ("compute", "tracking", "log_level", "plots", "choices", "sweep")
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,10 @@ class Writer:
 def config_fingerprint(config: Mapping[str, Any]) -> str:
     """Name a config by its values; where and with how many processes it ran makes no difference."""
     content = {k: v for k, v in config.items() if k not in _WITHOUT_EFFECT}
+    if isinstance(search := content.get("search"), dict):
+        arguments = dict(search.get("arguments") or {})
+        arguments.pop("storage", None)  # where a shared study is to be found, password included
+        content["search"] = {**search, "arguments": arguments}
     content["threads"] = dict(config.get("compute") or {}).get("threads")
     text = json.dumps(content, sort_keys=True, default=repr)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

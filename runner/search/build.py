@@ -34,6 +34,7 @@ from runner.data.dataset import Dataset, Task
 from runner.errors import RequestError, listing
 from runner.search.distributions import distributions
 from runner.search.none import NoSearch
+from runner.search.origin import Origin
 from runner.search.space import Space
 from runner.seeds import derive_seed
 
@@ -45,7 +46,10 @@ _PLAIN = {
     StratifiedShuffleSplit: ShuffleSplit,
     StratifiedGroupKFold: None,
 }
-_PROVIDED = {"estimator", "param_grid", "param_distributions", "space", "scoring", "cv", "refit"}
+_PROVIDED = {
+    *("estimator", "param_grid", "param_distributions", "space", "scoring", "cv", "refit"),
+    "origin",
+}
 
 
 def make_splitter(node: Mapping[str, Any], task: Task, seed: int, allow: Sequence[str]) -> Any:
@@ -161,6 +165,7 @@ def make_search(
     n_jobs: int | None,
     seed: int,
     max_epochs: int | None,
+    origin: Origin | None,
     allow: Sequence[str],
 ) -> Any:
     """Build the search over `estimator`, giving its class what the signature asks for.
@@ -195,6 +200,8 @@ def make_search(
         "n_candidates": config.n_iter,
         "random_state": derive_seed(seed, "search"),
         "max_resource": _resource_value(arguments, estimator, max_epochs, known),
+        "retries": config.retries,
+        "origin": origin,
     }
     for name, value in provided.items():
         if name in known and name not in arguments:

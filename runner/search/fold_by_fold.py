@@ -27,13 +27,17 @@ _NOT_DONE: Fit = {
 
 @dataclass
 class Candidate:
-    """A trial of a study, the parameters it proposes, and its fits so far."""
+    """A trial of a study, the parameters it proposes, and its fits so far.
 
-    trial: optuna.Trial
+    Of a study that several processes share, it may have been evaluated elsewhere.
+    """
+
+    trial: Any
     params: dict[str, Any]
     rank_by: str
     fits: list[Fit] = field(default_factory=list)
     is_pruned: bool = False
+    is_elsewhere: bool = False
 
     @property
     def scores(self) -> list[float]:
@@ -56,10 +60,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class FoldByFold:
-    """Fits candidates on folds, all candidates on one fold before any on the next.
+    """Fits candidates on folds; for a pruner, all of them on one fold before any on the next.
 
-    What a pruner decides therefore depends neither on how many processes there are nor on which
-    fit ends first. It is told the mean over the folds so far; the number of folds is the step.
+    What it decides therefore depends neither on how many processes there are nor on which fit
+    ends first. It is told the mean over the folds so far; the number of folds is the step.
 
     ``estimator`` is cloned for each fit; ``parallel`` runs them.
     """
@@ -68,9 +72,13 @@ class FoldByFold:
     scorer: Any
     parallel: Any
     splits: Sequence[Split]
+    prunes: bool
 
     def evaluate(self, candidates: Sequence[Candidate], X: Any, y: Any) -> None:
-        """Fit each candidate on every fold, or until it fails or is pruned."""
+        """Fit each candidate on every fold, with a pruner until it fails or is pruned."""
+        if not self.prunes:
+            self._evaluate_whole(candidates, X, y)
+            return
         going_on = list(candidates)
         for n_done, split in enumerate(self.splits, start=1):
             fits = self.parallel(self._fit(candidate, X, y, split) for candidate in going_on)
@@ -79,6 +87,12 @@ class FoldByFold:
             going_on = [candidate for candidate in going_on if not candidate.has_failed]
             if n_done < len(self.splits):
                 going_on = _left_by_pruner(going_on, n_done)
+
+    def _evaluate_whole(self, candidates: Sequence[Candidate], X: Any, y: Any) -> None:
+        pairs = [(candidate, split) for candidate in candidates for split in self.splits]
+        fits = self.parallel(self._fit(candidate, X, y, split) for candidate, split in pairs)
+        for (candidate, _), fit in zip(pairs, fits, strict=True):
+            candidate.fits.append(fit)
 
     def _fit(self, candidate: Candidate, X: Any, y: Any, split: Split) -> Any:
         return delayed(_fit_and_score)(
@@ -131,6 +145,7 @@ def cv_results(
     more = {
         "pruned": [candidate.is_pruned for candidate in candidates],
         "n_folds": [len(candidate.fits) for candidate in candidates],
+        "elsewhere": [candidate.is_elsewhere for candidate in candidates],
     }
     results: dict[str, Any] = format_results(
         [candidate.params for candidate in candidates],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ class Limits:
     max_failures: int | None = None
     timeout_s: float | None = None
     pace: Pace | None = None
-    _main_pid: int = field(default_factory=os.getpid, compare=False)
+    _main: tuple[str, int] = field(default_factory=lambda: _this_process(), compare=False)
 
     def allow(self, record: FitRecord) -> bool:
         """Whether another fit may begin: in time, and with not too many failed.
@@ -57,7 +58,7 @@ class Limits:
         """
         if self.is_over():
             return False
-        if self.max_failures is not None and len(record.failed()) > self.max_failures:
+        if self.max_failures is not None and record.n_failed() > self.max_failures:
             return False
         if self.pace is not None:
             self.pace.fit_begins(record)
@@ -87,8 +88,8 @@ class Limits:
                 return
             with lock:
                 if not done.is_set():
-                    _raise_in(thread, _Overrun)
-            if not done.wait(_PATIENCE_S) and os.getpid() != self._main_pid:
+                    raise_in(thread, _Overrun)
+            if not done.wait(_PATIENCE_S) and _this_process() != self._main:
                 when_stuck(error)
                 os._exit(1)
 
@@ -101,13 +102,17 @@ class Limits:
                 with lock:
                     done.set()
                 # What was sent but not yet raised must not hit what comes next.
-                _raise_in(thread, None)
+                raise_in(thread, None)
         except _Overrun:
             done.set()
             raise error from None
 
 
-def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
+def _this_process() -> tuple[str, int]:
+    return socket.gethostname(), os.getpid()
+
+
+def raise_in(thread: int, kind: type[BaseException] | None) -> None:
     """Raise in another thread at its next step of Python code; None takes that back."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind)

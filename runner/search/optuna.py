@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Self
 
 import numpy as np
 import optuna
 from joblib import Parallel
+from pydantic import Field
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 
-from runner.config.schema import PositiveInt
+from runner.config.schema import PositiveFloat, PositiveInt
+from runner.errors import ExperimentError, RequestError
 from runner.search.fold_by_fold import Candidate, FoldByFold, cv_results
 from runner.search.halving import mean_scores
-from runner.search.space import Choice, Dimension, Space
+from runner.search.limits import Limits
+from runner.search.origin import Origin
+from runner.search.shared_study import SharedStudy, StudyAddress, reached
+from runner.search.space import Space
+from runner.search.suggest import suggest
 
 
 class OptunaSearch(BaseSearchCV):
@@ -36,14 +43,26 @@ class OptunaSearch(BaseSearchCV):
     pruner
         Decides after each fold which candidates of a batch are not worth the next one; by default
         every candidate has all its folds. See `FoldByFold` for what it is told.
+    storage
+        Address of a database. Every process that searches with the same one and the same `study`
+        shares the budget and the candidates; each ends with the results of all.
+    study
+        Name of the study in the database.
+    takeover_s
+        Seconds without a sign of life after which another process's candidates are handed out
+        again, `retries` times at most.
     rank_by
         The scorer that is told to the sampler, where there are several.
+    origin
+        What a shared study must be of to be joined; by default any is joined.
 
     Attributes
     ----------
     study_
         The Optuna study, with one trial for each candidate.
     """
+
+    _shared: SharedStudy | None = None
 
     def __init__(
         self,
@@ -59,7 +78,12 @@ class OptunaSearch(BaseSearchCV):
         refit: bool | str = True,
         cv: Any = None,
         error_score: Any = float("nan"),
+        storage: str | None = None,
+        study: Annotated[str, Field(min_length=1, max_length=200)] = "search",
+        takeover_s: PositiveFloat = 60.0,
+        retries: int = 1,
         rank_by: str = "score",
+        origin: Origin | None = None,
     ) -> None:
         super().__init__(
             estimator=estimator,
@@ -75,28 +99,46 @@ class OptunaSearch(BaseSearchCV):
         self.batch_size = batch_size
         self.sampler = sampler
         self.pruner = pruner
+        self.storage = storage
+        self.study = study
+        self.takeover_s = takeover_s
+        self.retries = retries
         self.rank_by = rank_by
+        self.origin = origin
+
+    def check_reach(self) -> None:
+        """Reach what the search needs beyond its arguments.
+
+        Raises
+        ------
+        RequestError
+            When the database can't be used, or its study is of something else.
+        """
+        if self.storage is None:
+            return
+        if _reads_pickles(self.sampler):
+            raise RequestError(
+                "search/sampler",
+                "cmaes keeps pickles in a study, which can run code in whoever shares it; "
+                "with search.storage use another",
+            )
+        StudyAddress(self.storage, self.study).check(self.origin)
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
         """Search over candidates fitted on X of shape (n, …) and y of shape (n,).
 
         ``groups`` of shape (n,) go to the splitter.
         """
-        if self.pruner is None:
+        if self.pruner is None and self.storage is None:
             super().fit(X, y, **params)
             return self
         scorer, metric = self._get_scorers()
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(splitter.split(X, y, params.get("groups")))
-        done: list[Candidate] = []
         with Parallel(n_jobs=self.n_jobs) as parallel:
-            folds = FoldByFold(self.estimator, scorer, parallel, splits)
-            for trials in self._batches():
-                batch = [Candidate(t, suggest(self.space, t), self.rank_by) for t in trials]
-                folds.evaluate(batch, X, y)
-                for candidate in batch:
-                    candidate.tell(self.study_)
-                done += batch
+            folds = FoldByFold(self.estimator, scorer, parallel, splits, self.pruner is not None)
+            search = self._search_alone if self.storage is None else self._search_shared
+            done = search(folds, X, y)
         self.scorer_, self.n_splits_ = scorer, len(splits)
         self.cv_results_ = cv_results(done, len(splits), self._format_results)
         self.multimetric_ = f"mean_test_{metric}" not in self.cv_results_
@@ -107,6 +149,71 @@ class OptunaSearch(BaseSearchCV):
         if self.refit:
             self.best_estimator_ = clone(self.estimator).set_params(**self.best_params_).fit(X, y)
         return self
+
+    def _search_alone(self, folds: FoldByFold, X: Any, y: Any) -> list[Candidate]:
+        done: list[Candidate] = []
+        for trials in self._batches():
+            batch = [Candidate(t, suggest(self.space, t), self.rank_by) for t in trials]
+            folds.evaluate(batch, X, y)
+            for candidate in batch:
+                candidate.tell(self.study_)
+            done += batch
+        return done
+
+    def _search_shared(self, folds: FoldByFold, X: Any, y: Any) -> list[Candidate]:
+        limits = getattr(self.estimator, "limits", None) or Limits()
+        with _quiet_optuna(), reached():
+            shared = self._shared = self._shared or self._join()
+            self.study_ = shared.study
+            while not limits.is_over():
+                batch = shared.claim(self.batch_size, self.space, self.rank_by)
+                folds.evaluate(batch, X, y)
+                unfinished = [candidate for candidate in batch if self._is_unfinished(candidate)]
+                for candidate in batch:
+                    if candidate in unfinished:
+                        shared.give_back(candidate)
+                    else:
+                        shared.tell(candidate)
+                if unfinished:
+                    break
+                if not batch:
+                    if shared.is_complete():
+                        break
+                    shared.wait()
+            done = shared.candidates(self.space, self.rank_by)
+        if not done:
+            raise ExperimentError("the run had to end before a candidate of its study was done")
+        return done
+
+    def _is_unfinished(self, candidate: Candidate) -> bool:
+        """Whether a limit kept fits from being begun: without a score, and no failure on record."""
+        record = getattr(self.estimator, "record", None)
+        if record is None or not np.isnan(candidate.scores).any():
+            return False
+        name = clone(self.estimator).set_params(**candidate.params).candidate_id()
+        return not any(entry.candidate == name for entry in record.failed())
+
+    def _join(self) -> SharedStudy:
+        assert self.storage is not None
+        return SharedStudy.join(
+            StudyAddress(self.storage, self.study),
+            self.origin or Origin.of({}),
+            self.sampler,
+            self.pruner or optuna.pruners.NopPruner(),
+            n_iter=self.n_iter,
+            takeover_s=self.takeover_s,
+            retries=self.retries,
+        )
+
+    def go_on_from(self, before: OptunaSearch) -> None:
+        """Keep the part in a shared study that an earlier search of this process has."""
+        self._shared = before._shared
+
+    def leave(self) -> None:
+        """Leave a shared study; what was begun and not done is for others to do."""
+        if self._shared is not None:
+            self._shared.leave()
+            self._shared = None
 
     def _run_search(self, evaluate_candidates: Any) -> None:
         for trials in self._batches():
@@ -120,9 +227,7 @@ class OptunaSearch(BaseSearchCV):
 
     def _batches(self) -> Iterator[list[optuna.Trial]]:
         """Start a study and ask for its trials; each batch is to be told before the next."""
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        with _quiet_optuna():
             # Some pruners draw lots by the study's name.
             self.study_ = optuna.create_study(
                 study_name="search",
@@ -135,47 +240,16 @@ class OptunaSearch(BaseSearchCV):
                 yield [self.study_.ask() for _ in range(size)]
 
 
-def suggest(
-    space: Space, trial: optuna.Trial, stored: Callable[[Any], Any] = lambda value: value
-) -> dict[str, Any]:
-    """Ask `trial` for a value of every dimension whose conditions hold.
-
-    `stored` turns the values of a choice into what Optuna keeps; lists and mappings that it leaves
-    as they are go by their position.
-    """
-    values: dict[str, Any] = {}
-    pending = dict(space.dimensions)
-    while pending:
-        # Conditions rest on other dimensions: those come first, whatever the order written.
-        for path, dimension in list(pending.items()):
-            if any(other in pending for other in dimension.when):
-                continue
-            del pending[path]
-            if all(values.get(o, _Absent) in allowed for o, allowed in dimension.when.items()):
-                values[path] = _suggest_one(path, dimension, trial, stored)
-    return {path: values[path] for path in space.dimensions if path in values}
+@contextlib.contextmanager
+def _quiet_optuna() -> Iterator[None]:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        # A search that is run again tells a shared study of the same folds again.
+        warnings.filterwarnings("ignore", "The reported value is ignored")
+        yield
 
 
-class _Absent:
-    """Stands for a dimension whose own conditions do not hold."""
-
-
-def _suggest_one(
-    path: str, dimension: Dimension, trial: optuna.Trial, stored: Callable[[Any], Any]
-) -> Any:
-    if isinstance(dimension, Choice):
-        options = [stored(value) for value in dimension.values]
-        if not all(isinstance(option, bool | int | float | str | None) for option in options):
-            options = list(range(len(options)))
-        chosen = trial.suggest_categorical(path, options)
-        # True and 1 are equal, and yet different options.
-        places = [type(option) is type(chosen) and option == chosen for option in options]
-        return dimension.values[places.index(True)]
-    if dimension.is_integer:
-        step = 1 if dimension.step is None else int(dimension.step)
-        return trial.suggest_int(
-            path, int(dimension.low), int(dimension.high), step=step, log=dimension.log
-        )
-    return trial.suggest_float(
-        path, dimension.low, dimension.high, step=dimension.step, log=dimension.log
-    )
+def _reads_pickles(sampler: Any) -> bool:
+    within = vars(sampler).values() if hasattr(sampler, "__dict__") else ()
+    return any(isinstance(one, optuna.samplers.CmaEsSampler) for one in (sampler, *within))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -24,7 +25,8 @@ from rich.progress import (
 from runner.search.record import FitRecord
 from runner.terminal import live_console
 
-_REFRESH_S = 0.25
+# With very many fits, looking at all of them takes no more than a twentieth of the time.
+_REFRESH_S, _MOST_SHARE = 0.25, 0.05
 
 
 @contextlib.contextmanager
@@ -39,10 +41,13 @@ def progress(record: FitRecord, n_fits: int, n_splits: int, metric: str) -> Iter
         done = threading.Event()
 
         def watch() -> None:
-            while not done.wait(_REFRESH_S):
+            wait_s = _REFRESH_S
+            while not done.wait(wait_s):
+                started = time.perf_counter()
                 n_done, best = _state(record, n_splits, metric)
                 text = "searching" if best is None else f"best {metric} {best:.4f}"
                 bar.update(task, completed=n_done, description=text)
+                wait_s = max(_REFRESH_S, (time.perf_counter() - started) / _MOST_SHARE)
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import errno
 import fcntl
@@ -36,6 +37,32 @@ class RecordWriteError(BaseException):
 
     Not an Exception: scikit-learn would take it for a failed fit and go on.
     """
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Write a line in a single append, so that several processes can share the file.
+
+    Raises
+    ------
+    RecordWriteError
+        When the file can't be written, or the disk is full.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            # On one host an append is one anyway; from two, over NFS, only under a lock.
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # A line that a crash cut short must not swallow this one.
+            size = os.fstat(descriptor).st_size
+            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            line = b"\n" + line if torn else line
+            if os.write(descriptor, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise RecordWriteError(f"can't write {path}: {error.strerror or error}") from None
 
 
 @dataclass(frozen=True)
@@ -133,23 +160,7 @@ class FitRecord:
             When the file can't be written, or the disk is full.
         """
         text = json.dumps(asdict(replace(entry, attempt=self.attempt)), default=repr).encode()
-        line = b"%08x %s\n" % (zlib.crc32(text), text)
-        try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                # On one host an append is one anyway; from two, over NFS, only under a lock.
-                with contextlib.suppress(OSError):
-                    fcntl.flock(descriptor, fcntl.LOCK_EX)
-                # A line that a crash cut short must not swallow this one.
-                size = os.fstat(descriptor).st_size
-                torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-                line = b"\n" + line if torn else line
-                if os.write(descriptor, line) < len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise RecordWriteError(f"can't write {self.path}: {error.strerror or error}") from None
+        append_line(self.path, b"%08x %s\n" % (zlib.crc32(text), text))
 
     def __iter__(self) -> Iterator[FitEntry]:
         """Read the entries in the order written; damaged lines are passed over."""
@@ -184,22 +195,56 @@ class FitRecord:
         """Fits that failed in this attempt."""
         return [entry for entry in self._latest().values() if entry.status == "failed"]
 
+    # Asked by every fit, so none of these looks at all of them.
+
+    def n_ended(self) -> int:
+        """How many fits are completed, or failed in this attempt."""
+        index = self._index()
+        return len(index.entries) - index.n_started
+
+    def n_failed(self) -> int:
+        """How many fits failed in this attempt."""
+        return self._index().n_failed
+
+    def usual_fit_s(self, at_least: int = 1) -> float | None:
+        """Median of what completed fits took, in seconds; None of fewer than `at_least`."""
+        seconds = self._index().seconds
+        return seconds[(len(seconds) - 1) // 2] if len(seconds) >= at_least else None
+
     def _latest(self) -> dict[tuple[str, str], FitEntry]:
-        return _indexes.setdefault((self.path, self.attempt), _Index(self)).updated()
+        return self._index().entries
+
+    def _index(self) -> _Index:
+        index = _indexes.setdefault((self.path, self.attempt), _Index(self))
+        index.update()
+        return index
 
 
 class _Index:
-    """The latest entry of each (candidate, fold), read on as the file grows."""
+    """The latest entry of each (candidate, fold), read on as the file grows.
+
+    ``seconds`` are those of completed fits, ascending.
+    """
 
     def __init__(self, record: FitRecord) -> None:
         self._record = record
-        self._read_to = 0
-        self._entries: dict[tuple[str, str], FitEntry] = {}
+        self._begin(b"")
 
-    def updated(self) -> dict[tuple[str, str], FitEntry]:
+    def _begin(self, checksum: bytes) -> None:
+        self._first, self._read_to = checksum, 0
+        self.entries: dict[tuple[str, str], FitEntry] = {}
+        self.seconds: list[float] = []
+        self.n_started = 0
+        self.n_failed = 0
+
+    def update(self) -> None:
         path = self._record.path
-        if path.exists() and path.stat().st_size > self._read_to:
+        if path.exists() and path.stat().st_size != self._read_to:
             with path.open("rb") as file:
+                first = file.read(8)
+                if first != self._first:
+                    # Another file of the same name, in a process that serves several runs.
+                    self._begin(first)
                 file.seek(self._read_to)
                 for line in file:
                     content = _read(line)
@@ -208,14 +253,26 @@ class _Index:
                     self._read_to += len(line)
                     for entry in content.entries:
                         self._add(entry)
-        return self._entries
 
     def _add(self, entry: FitEntry) -> None:
         key = (entry.candidate, entry.fold)
-        known = self._entries.get(key)
+        known = self.entries.get(key)
         done = known is not None and known.status == "completed"
         if entry.status == "completed" or (entry.attempt == self._record.attempt and not done):
-            self._entries[key] = entry
+            if known is not None:
+                self._count(known, -1)
+            self._count(entry, 1)
+            self.entries[key] = entry
+
+    def _count(self, entry: FitEntry, change: int) -> None:
+        if entry.status == "started":
+            self.n_started += change
+        elif entry.status == "failed":
+            self.n_failed += change
+        elif change > 0:
+            bisect.insort(self.seconds, entry.fit_s)
+        else:
+            self.seconds.remove(entry.fit_s)
 
 
 _indexes: dict[tuple[Path, int], _Index] = {}

@@ -16,6 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from runner.data.dataset import Array, Task
 from runner.data.fingerprint import fingerprint
 from runner.errors import RequestError, did_you_mean, listing
+from runner.search.curves import FILE, append_curves
 from runner.search.record import FitEntry
 
 _DEFAULT: dict[Task, str] = {"classification": "accuracy", "regression": "r2"}
@@ -229,12 +230,14 @@ class FoldScorer:
             return dict(known.scores)
         try:
             scores = self._finite(self.scoring.scores(estimator, X, y))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a failed fit
             estimator.record.append(FitEntry.failed(*fit, error))
             return dict.fromkeys(self.scoring.names, np.nan)
         seconds = estimator.fit_s_ + time.perf_counter() - started
         if known is None:
             notes = estimator.notes_
+            curves = estimator.record.path.with_name(FILE)
+            append_curves(curves, fit[0], estimator.fold_, estimator.history_)
             estimator.record.append(FitEntry.completed(*fit, rows, scores, seconds, notes))
         return scores
 

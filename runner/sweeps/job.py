@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from runner.config.compose import first_line
 from runner.errors import RequestError
 from runner.interrupts import is_worker
 from runner.job import finished_job, run_job, set_log_level
+from runner.results.comparison.pareto import Objective
 from runner.results.run_directory import RunDirectory
 from runner.results.schema import Result
 from runner.results.verdict import duration, mean_and_std
@@ -24,11 +27,13 @@ from runner.sweeps.objectives import job_value, read_objectives
 
 logger = logging.getLogger(__name__)
 
+# Of very many jobs, renewing it takes no more than a tenth of the time; the sweep writes the last.
+_MOST_SHARE = 0.1
+_renew_at: dict[Path, float] = {}
+
 
 def run_sweep_job(composed: DictConfig) -> Any:
     """Run a job and return its cross-validated score, or its objectives; NaN when it failed."""
-    from runner.results.comparison.leaderboard import write_leaderboard
-
     hydra = HydraConfig.get()
     objectives = read_objectives(composed.sweep, hydra.sweeper)
     directory, sweep = RunDirectory(Path(hydra.runtime.output_dir)), Path(hydra.sweep.dir)
@@ -46,8 +51,19 @@ def run_sweep_job(composed: DictConfig) -> Any:
             record_failure(directory, composed.seed, hydra, error)
         result = None
     finally:
-        write_leaderboard(sweep, status="running", objectives=objectives)
+        _renew_leaderboard(sweep, objectives)
     return job_value(result, objectives)
+
+
+def _renew_leaderboard(sweep: Path, objectives: Sequence[Objective]) -> None:
+    from runner.results.comparison.leaderboard import write_leaderboard
+
+    started = time.monotonic()
+    if started < _renew_at.get(sweep, started):
+        return
+    write_leaderboard(sweep, status="running", objectives=objectives)
+    ended = time.monotonic()
+    _renew_at[sweep] = ended + (ended - started) / _MOST_SHARE
 
 
 def has_failed(directory: RunDirectory) -> bool:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from runner.config.compose import compose_config, parse_config
 from runner.config.overrides import to_override
 from runner.errors import RequestError
-from runner.search.optuna import suggest
+from runner.search.suggest import suggest
 
 
 def suggest_space(config: DictConfig, trial: optuna.Trial) -> None:

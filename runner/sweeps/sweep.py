@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from runner import __version__
+from runner.clusters.connections import check_compute
 from runner.command_line import CommandLine
 from runner.config.compose import (
     compose_config,
@@ -26,6 +27,7 @@ from runner.config.compose import (
     parse_config,
 )
 from runner.config.overrides import parse_override, sweep_points, to_override
+from runner.config.schema import Compute, Tracking
 from runner.config.trust import check_hydra
 from runner.errors import RequestError
 from runner.interrupts import INTERRUPTED, exit_at_once, stops_in_time
@@ -42,12 +44,15 @@ from runner.results.locks import check_locks, locked
 from runner.sweeps.jobs import Job, enumerate_jobs
 from runner.sweeps.objectives import read_objectives
 from runner.sweeps.plugins import check_launcher
+from runner.tracking.session import tracked_sweep
+from runner.tracking.settings import read_tracking
 
 logger = logging.getLogger(__name__)
 
 REQUEST, STUDY = "request.json", "study.db"
 _FLAGS = ("--multirun", "--config-name", "--config-dir")
 _OWN_SWEEPER = "runner.sweeps.sweeper.JobSweeper"
+_OWN_LAUNCHERS = "runner.sweeps.launchers."
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,8 @@ class Sweep:
     jobs: Sequence[Job]
     n_jobs: int | None
     sampler: str | None
-    objectives: tuple[Objective, ...] = ()
+    objectives: tuple[Objective, ...]
+    tracking: Tracking
 
     def run(self, launch: Callable[[], None]) -> int:
         """Run the jobs by way of `launch`, and say who won; return the exit code.
@@ -95,16 +101,20 @@ class Sweep:
             write_text(self.folder / REQUEST, to_json(asdict(request), indent=2) + "\n")
             # A study is told everything again, by jobs that answer from their records.
             (self.folder / STUDY).unlink(missing_ok=True)
-            try:
-                # Jobs have their own; this is for what is between them, and for jobs side by side.
-                with stops_in_time(self._say_how_to_go_on):
-                    launch()
-            except KeyboardInterrupt:
-                self._say_how_to_go_on()
-                write_leaderboard(self.folder, "interrupted", self.objectives)
-                exit_at_once(INTERRUPTED)
-            boards = write_leaderboard(self.folder, objectives=self.objectives)
-            _write_report(self.folder, boards, request)
+            with tracked_sweep(self.tracking, self.folder) as log:
+                try:
+                    # Jobs have their own; this is for what is between them, and for jobs side by
+                    # side.
+                    with stops_in_time(self._say_how_to_go_on):
+                        launch()
+                except KeyboardInterrupt:
+                    self._say_how_to_go_on()
+                    write_leaderboard(self.folder, "interrupted", self.objectives)
+                    log(False)
+                    exit_at_once(INTERRUPTED)
+                boards = write_leaderboard(self.folder, objectives=self.objectives)
+                _write_report(self.folder, boards, request)
+                log(True)
             return self._conclude()
 
     def _say_how_to_go_on(self) -> None:
@@ -152,19 +162,22 @@ def prepare_sweep(request: CommandLine, composed: DictConfig, resumes: Path | No
     folder = Path(composed.hydra.sweep.dir).absolute() if resumes is None else resumes
     if resumes is None and folder.is_dir() and any(folder.iterdir()):
         raise RequestError("hydra.sweep.dir", f"'{folder}' exists and is not empty")
+    if is_adaptive:
+        _check_study(composed)
     jobs = _jobs(request, composed)
-    problems = _problems(request, jobs)
+    problems = _problems(request, jobs, folder)
     if problems and composed.sweep.on_error == "stop":
         number, problem = next(iter(problems.items()))
         raise RequestError(None, f"job {number} ({' '.join(jobs[number])}): {problem}")
     for number, problem in problems.items():
         words = " ".join(jobs[number])
         print(f"job {number} ({words}) will fail: {problem}", file=sys.stderr)  # noqa: T201
+    tracking = read_tracking(composed)
     if not is_adaptive:
-        return Sweep(folder, request, jobs, len(jobs), None, objectives)
+        return Sweep(folder, request, jobs, len(jobs), None, objectives, tracking)
     n_trials = OmegaConf.select(composed, "hydra.sweeper.n_trials")
     sampler = composed.hydra.runtime.choices.get("hydra/sweeper/sampler") or "the sweeper"
-    return Sweep(folder, request, jobs, n_trials, sampler, objectives)
+    return Sweep(folder, request, jobs, n_trials, sampler, objectives, tracking)
 
 
 def read_request(folder: Path) -> SweepRequest:
@@ -185,6 +198,20 @@ def read_request(folder: Path) -> SweepRequest:
     return request
 
 
+def _check_compute(compute: Compute, launcher: str, folder: Path) -> None:
+    check_compute(compute, folder)
+    if (
+        compute.backend != "local"
+        and compute.address is None
+        and launcher.startswith(_OWN_LAUNCHERS)
+    ):
+        raise RequestError(
+            "compute.address",
+            f"jobs side by side would start a {compute.backend} cluster each; name one for all, "
+            "or leave out hydra/launcher",
+        )
+
+
 def _write_report(folder: Path, boards: Sequence[Board], request: SweepRequest) -> None:
     # Only now: it imports Plotly.
     from runner.results.report.sweep import write_sweep_report
@@ -195,6 +222,18 @@ def _write_report(folder: Path, boards: Sequence[Board], request: SweepRequest) 
     except Exception as error:
         logger.warning("the sweep's report could not be written: %s", error)
         logger.debug("", exc_info=True)
+
+
+def _check_study(composed: DictConfig) -> None:
+    """Refuse to keep a sweep's study elsewhere: resuming, it is told everything again."""
+    storage = OmegaConf.select(composed, "hydra.sweeper.storage")
+    own = f"sqlite:///{composed.hydra.sweep.dir}/{STUDY}"
+    if storage not in (None, own):
+        raise RequestError(
+            "hydra.sweeper.storage",
+            "a sweep's study is its own, in its folder; runs share one by search=optuna and "
+            "search.storage",
+        )
 
 
 def _for_study(
@@ -245,8 +284,14 @@ def _jobs(request: CommandLine, composed: DictConfig) -> Sequence[Job]:
         )
 
 
-def _problems(request: CommandLine, jobs: Sequence[Job]) -> dict[int, RequestError]:
-    """Why jobs can't be run, by their number."""
+def _problems(request: CommandLine, jobs: Sequence[Job], folder: Path) -> dict[int, RequestError]:
+    """Why jobs can't be run, by their number.
+
+    Raises
+    ------
+    RequestError
+        When there is a cluster that can't be used: all would wait for it in vain.
+    """
     # Only now: it imports scikit-learn.
     from runner.preparation import prepare
 
@@ -259,7 +304,13 @@ def _problems(request: CommandLine, jobs: Sequence[Job]) -> dict[int, RequestErr
             check_hydra(composed)
             note_secrets(composed)
             try:
-                prepare(parse_config(composed))
+                config = parse_config(composed)
+            except RequestError as problem:
+                problems[number] = problem
+                continue
+            _check_compute(config.compute, composed.hydra.launcher._target_, folder)
+            try:
+                prepare(config)
             except RequestError as problem:
                 problems[number] = problem
     finally:

@@ -42,6 +42,14 @@ def start_tensorflow(threads: int) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
+def settings() -> tuple[int, bool]:
+    """Threads per operation, and whether there is a GPU, of TensorFlow as it runs here."""
+    import tensorflow as tf
+
+    n_threads = tf.config.threading.get_intra_op_parallelism_threads()
+    return n_threads, bool(tf.config.list_physical_devices("GPU"))
+
+
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed every generator that Keras draws from, and restore the caller's own afterwards.
@@ -50,9 +58,13 @@ def seeded(seed: int) -> Iterator[None]:
     has none. Setting TensorFlow's seed makes it forget every graph that it has prepared to run, and
     preparing that of an epoch takes longer than a small model's fit. (So a graph that draws
     numbers, traced before and called again, goes on where it was.)
+
+    Keras draws from a generator of its own for the length of the block: other threads, such as
+    those of a cluster's worker, draw from Python's at any time.
     """
     import keras
     import tensorflow as tf
+    from keras.src.random import seed_generator
     from tensorflow.python.framework import random_seed
 
     set_seed, get_seed = tf.random.set_seed, random_seed.get_seed
@@ -68,8 +80,9 @@ def seeded(seed: int) -> Iterator[None]:
     python_state, numpy_state = random.getstate(), np.random.get_state()
     with _replaced(tf.random, "set_seed", lambda seed: None):
         keras.utils.set_random_seed(seed)
+    keras_draws = _replaced(seed_generator, "python_random", random.Random(seed))
     try:
-        with _replaced(random_seed, "get_seed", seed_and_get):
+        with _replaced(random_seed, "get_seed", seed_and_get), keras_draws:
             yield
     finally:
         random.setstate(python_state)

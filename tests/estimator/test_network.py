@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +238,26 @@ def test_halving_trains_no_epoch_twice(tmp_path: Path, monkeypatch: pytest.Monke
     assert [p["training.epochs"] for p in search.cv_results_["params"]] == [1] * 9 + [3] * 3 + [9]
     # Each candidate once, to its last rung: 6 to 1 epoch, 2 to 3 and one to 9, on both folds.
     assert len(epochs) == 2 * (6 * 1 + 2 * 3 + 9)
+
+
+def test_what_other_threads_draw_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from runner.estimator import network
+    from runner.estimator.designs import Designs
+    from runner.training import session
+
+    alone = probabilities(config(training={"epochs": 1}))
+    session._sessions.clear()
+    monkeypatch.setattr(network, "_designs", Designs())
+    done = threading.Event()
+
+    def draw() -> None:
+        while not done.is_set():
+            random.random()
+
+    drawing = threading.Thread(target=draw)
+    drawing.start()
+    try:
+        assert np.array_equal(probabilities(config(training={"epochs": 1})), alone)
+    finally:
+        done.set()
+        drawing.join()

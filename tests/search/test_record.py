@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import statistics
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -165,3 +167,27 @@ def test_a_long_record_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_candidates_are_named_by_their_values() -> None:
     assert candidate_id({"a": 1, "b": 2.0}) == candidate_id({"b": 2.0, "a": 1})
     assert candidate_id({"a": 1}) != candidate_id({"a": 2})
+
+
+FITS = st.tuples(
+    st.sampled_from(["started", "completed", "failed"]),
+    st.integers(0, 4),
+    st.sampled_from([0.5, 1.0, 1.0, 2.5]),
+    st.integers(0, 1),
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(fits=st.lists(FITS, max_size=25))
+def test_counts_are_those_of_all_entries(tmp_path: Path, fits: list[Any]) -> None:
+    path = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
+    record = FitRecord(path, attempt=1)
+    for status, number, fit_s, attempt in sorted(fits, key=lambda fit: fit[3]):
+        noted = replace(entry(number), status=status, fit_s=fit_s)
+        FitRecord(path, attempt).append(noted)
+        ended = record.ended()
+        seconds = [e.fit_s for e in ended if e.status == "completed"]
+        assert record.n_ended() == len(ended)
+        assert record.n_failed() == len(record.failed())
+        assert record.usual_fit_s() == (statistics.median_low(seconds) if seconds else None)
+        assert record.usual_fit_s(at_least=len(seconds) + 1) is None

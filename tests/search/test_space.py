@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from runner.config.overrides import to_override
 from runner.errors import RequestError
 from runner.search.distributions import RangeDistribution, distributions
-from runner.search.optuna import suggest
 from runner.search.space import Choice, Range, Space
+from runner.search.suggest import suggest
 
 MOMENTUM = {
     "optimizer": {

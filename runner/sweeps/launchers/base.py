@@ -211,7 +211,8 @@ def cores_of_job(compute: DictConfig, asked: int | str = "auto") -> int:
     """
     if asked != "auto":
         return int(asked)
-    processes = compute.n_jobs if type(compute.n_jobs) is int and compute.n_jobs > 0 else 1
+    is_here = compute.backend == "local" and type(compute.n_jobs) is int
+    processes = compute.n_jobs if is_here and compute.n_jobs > 0 else 1
     return int(processes * compute.threads)
 
 
