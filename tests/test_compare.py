@@ -202,6 +202,7 @@ def test_show_says_how_it_ended_and_how_to_run_it_again(runs: Path, single: str)
     assert commands["Run again"] == f"runner data=iris {' '.join(QUICK)} search.n_iter=2 seed=1"
 
 
+@pytest.mark.slow
 def test_the_command_of_the_winner_gives_its_score(runs: Path, single: str, folder: Path) -> None:
     out = look("show", str(runs / single), cwd=folder).out
     command = out.splitlines()[-1][12:]

@@ -156,6 +156,7 @@ def eager(meta):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_why_keras_trains_is_logged_once_wherever_it_did(tmp_path: Path, n_jobs: int) -> None:
     (tmp_path / "eager.py").write_text(EAGER_MODEL)

@@ -30,11 +30,16 @@ def commands(page: Path) -> list[str]:
     return [line for line in lines if line.startswith("runner ")]
 
 
+# Of every page the first; the README's all.
 ANYWHERE = [
-    pytest.param(line, id=f"{page.name}: {line[:60]}")
+    pytest.param(
+        line,
+        id=f"{page.name}: {line[:60]}",
+        marks=pytest.mark.slow if number and page.name != "README.md" else (),
+    )
     for page in PAGES
     if page not in (OWN_PARTS, *ELSEWHERE)
-    for line in commands(page)
+    for number, line in enumerate(commands(page))
 ]
 
 

@@ -556,6 +556,7 @@ def test_fit_that_diverges_fails_its_candidate_only(folder: Path) -> None:
     assert any("failed" in line and "loss" in line.lower() for line in done.err.splitlines())
 
 
+@pytest.mark.slow
 def test_failed_run_without_a_network(folder: Path) -> None:
     wells = pd.DataFrame({"depth": [1.0, None, 3.0, 4.0] * 10, "good": ["y", "n"] * 20})
     wells.to_csv(folder / "wells.csv", index=False)

@@ -527,6 +527,7 @@ def test_best_overrides_give_the_same_scores_to_the_last_bit(case: str, run: Run
     assert again.result.best.test == first.result.best.test
 
 
+@pytest.mark.slow
 def test_best_overrides_replay_through_a_shell(folder: Path) -> None:
     overrides = ["data=iris", "model=random_forest", "space=none", "cv.n_splits=2"]
     overrides += TINY["random_forest"]

@@ -126,6 +126,7 @@ def test_other_searches_are_timed_on_the_config_as_it_is(folder: Path) -> None:
     assert any("not known beforehand" in note for note in plan["notes"])
 
 
+@pytest.mark.slow
 def test_duration_is_that_of_fits_folds_and_processes(sleepy: Path) -> None:
     space = "space.model.sleep_s=[0.05,0.1,0.15]"
     overrides = ["data=iris", "model=sleepy", space, "search=grid"]

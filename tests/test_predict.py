@@ -390,6 +390,7 @@ def test_the_model_card_says_what_it_is(runs: Path) -> None:
     assert "`scikit-learn 1." in card
 
 
+@pytest.mark.slow
 def test_docs_commands_run_as_they_stand(folder: Path) -> None:
     page = ROOT / "docs" / "predict.md"
     random = np.random.default_rng(0)

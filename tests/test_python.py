@@ -103,6 +103,7 @@ def test_texts_from_configs_are_no_markup(finished: Run) -> None:
     assert "&lt;script&gt;" in evil._repr_html_()
 
 
+@pytest.mark.slow
 def test_runs_leave_the_process_as_it_was(here: Path) -> None:
     before = of_the_process()
     first = run("data=iris", *QUICK, "search=none", "log_level=error", "hydra.run.dir=first")
@@ -235,6 +236,7 @@ def test_a_run_in_a_thread(here: Path) -> None:
     assert results[0].cv_mean > 0.9
 
 
+@pytest.mark.slow
 def test_docs_snippets_run_as_they_stand(here: Path) -> None:
     names: dict[str, Any] = {}
     for snippet in blocks(ROOT / "docs" / "python.md", "python"):

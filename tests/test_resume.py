@@ -37,7 +37,7 @@ SEARCHES = {
     "halving network": (*NETWORK, "search=halving", "search.n_iter=9", "training.epochs=12"),
     "random network": (*NETWORK, "search.n_iter=4", "training.epochs=8"),
 }
-QUICK = ("halving network",)
+QUICK = ("random forest",)
 
 
 def resume(directory: Path, *arguments: str) -> CompletedRun:

@@ -97,6 +97,7 @@ def test_an_error_does_not_show_it(own_folder: Path) -> None:
     assert done.err == "runner: data: cannot be read: no access with ***\n"
 
 
+@pytest.mark.slow
 def test_a_sweep_and_a_resolved_config_do_not_show_it(own_folder: Path) -> None:
     shown = run(own_folder, "data=rows", "--cfg=job", "--resolve")
     assert "hunter2" not in shown.out

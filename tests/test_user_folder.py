@@ -106,6 +106,7 @@ def test_own_data_and_model_with_the_environment_allowing_them(runner: Runner) -
     assert len(trials) == 2
 
 
+@pytest.mark.slow
 def test_own_folder_allows_in_its_pyproject(runner: Runner, user_folder: Path) -> None:
     (user_folder / "pyproject.toml").write_text(PYPROJECT)
     # `blocks` and `noise` stand in no YAML file; they are the functions' own keyword arguments.
@@ -167,6 +168,7 @@ def test_mistakes_with_own_parts(runner: Runner) -> None:
     _assert_refused(done, "data._target_:", "did you mean 'wells'")
 
 
+@pytest.mark.slow
 def test_mistake_in_the_arguments_of_an_own_model(runner: Runner) -> None:
     # Importing the user's module imports Keras; even so there is one line, without TensorFlow's.
     done = runner("data=iris", "model=resnet_mini", "model.units=big", env=ALLOW)
@@ -178,6 +180,7 @@ def test_model_without_a_space_says_how_to_add_one(runner: Runner) -> None:
     _assert_refused(done, "space:", "nothing to search", "space.model.units=", "search=none")
 
 
+@pytest.mark.slow
 def test_model_that_comes_compiled_is_taken_as_it_is(runner: Runner) -> None:
     searched = ["space.model.units=[4]", "search=grid", "training.epochs=15"]
     done = runner("data=iris", "model=compiled", *QUICK, *searched, env=ALLOW)
@@ -187,6 +190,7 @@ def test_model_that_comes_compiled_is_taken_as_it_is(runner: Runner) -> None:
     assert len(pd.read_csv(done.directory / "trials.csv")) == 1
 
 
+@pytest.mark.slow
 def test_factory_that_returns_no_model_fails_the_run(runner: Runner) -> None:
     done = runner("data=iris", "model=no_network", "search=none", *QUICK, env=ALLOW)
     assert done.code == 1, done.err
@@ -213,6 +217,7 @@ def test_own_option_comes_before_the_built_in_one_of_that_name(
     assert "test_size" in done.out  # the rest is the built-in config
 
 
+@pytest.mark.slow
 def test_own_config_counts_only_when_named(runner: Runner, user_folder: Path) -> None:
     own = "defaults: [runner, _self_]\nseed: 77\nscoring: f1_macro\n"
     (user_folder / "conf/config.yaml").write_text(own)
@@ -241,6 +246,7 @@ def test_outputs_land_in_the_users_folder(runner: Runner, user_folder: Path) -> 
     }
 
 
+@pytest.mark.slow
 def test_warning_about_columns_left_out_is_shown_and_logged(
     runner: Runner, user_folder: Path
 ) -> None:
@@ -254,6 +260,7 @@ def test_warning_about_columns_left_out_is_shown_and_logged(
     assert "day (dates or times)" in (done.directory / "run.log").read_text()
 
 
+@pytest.mark.slow
 def test_values_from_the_environment_are_masked_in_the_config(
     runner: Runner, user_folder: Path
 ) -> None:

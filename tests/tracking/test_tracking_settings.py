@@ -70,6 +70,7 @@ def test_one_several_and_none_compose(
         assert read_tracking(compose_config(overrides)) != Tracking()
 
 
+@pytest.mark.slow
 def test_mistakes_are_one_line_before_anything_starts(folder: Path) -> None:
     quick = ("data=iris", "model=logistic_regression", "search=none")
     lines = {str(number): (*quick, *args) for number, args in enumerate(BAD)}
