@@ -19,7 +19,7 @@ run: env
 	$(BIN)/python -m runner $(ARGS)
 
 test: env
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The long ones.
 test-slow: env

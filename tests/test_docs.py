@@ -30,12 +30,13 @@ def commands(page: Path) -> list[str]:
     return [line for line in lines if line.startswith("runner ")]
 
 
-# Of every page the first; the README's all.
+# The README's commands and a page's first, but where a test of its own says the same.
+TESTED = [ROOT / "docs" / f"{name}.md" for name in ("clusters", "shared-study", "speed")]
 ANYWHERE = [
     pytest.param(
         line,
         id=f"{page.name}: {line[:60]}",
-        marks=pytest.mark.slow if number and page.name != "README.md" else (),
+        marks=pytest.mark.slow if page in TESTED or (number and page != PAGES[0]) else (),
     )
     for page in PAGES
     if page not in (OWN_PARTS, *ELSEWHERE)

@@ -20,6 +20,7 @@ def study_of(folder: Path) -> optuna.Study:
     return optuna.load_study(study_name="sweep", storage=storage)
 
 
+@pytest.mark.slow
 def test_score_and_time_give_a_pareto_front(tmp_path: Path) -> None:
     done = run_command(*STUDY, *SPACE, BOTH, cwd=tmp_path)
     assert done.code == 0, done.err

@@ -179,7 +179,8 @@ class _Own:
             processes=True,
             threads_per_worker=1,
             host="127.0.0.1",
-            dashboard_address=None,
+            # Not the usual port, which another dask on this machine may have.
+            dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
         )
         self._workers: list[subprocess.Popen[bytes]] = []

@@ -106,7 +106,7 @@ def test_result_has_the_fields_of_the_contract_with_the_schema_first(run, digits
     assert set(record["best"]) >= {"params", "cv_mean", "cv_std", "test", "test_ci95"}
     assert set(record["comparison"]) == {"difference", "ci95", "p_value", "method"}
     assert set(record["data"]) == {"n_train", "n_test", "shape", "n_classes", "fingerprint"}
-    counts = {"n_candidates", "n_fits", "n_failed", "n_restored", "n_pruned"}
+    counts = {"n_candidates", "n_fits", "n_failed", "n_restored", "n_pruned", "n_elsewhere"}
     assert set(record["trials"]) == counts
     assert set(record["timing"]) == {"total_s", "search_s", "refit_s", "fit_s"}
 
