@@ -20,6 +20,7 @@ from runner.config.overrides import to_override
 from runner.errors import ExperimentError
 from runner.estimator.saved import save_estimator
 from runner.judging import Judged, compare_judged, judge_each
+from runner.outcome import choose_winner, count_trials, mean_fit_s
 from runner.preparation import Experiment
 from runner.results.card import render_card
 from runner.results.environment import describe_environment
@@ -29,16 +30,14 @@ from runner.results.run_directory import RunDirectory
 from runner.results.schema import DataSummary, Result, Timing
 from runner.results.trials import trials_table, write_trials
 from runner.search.curves import Refit, append_curves
+from runner.search.limits import Limits
 from runner.search.progress import progress
 from runner.search.record import FitRecord
 from runner.searching import (
     Evaluator,
-    choose_winner,
-    count_trials,
     evaluate_baseline,
     log_failures,
     log_notes,
-    mean_fit_s,
     planned_fits,
     run_search,
     warn_of_damage,
@@ -123,13 +122,14 @@ def _run(
     baseline = None if baseline_cv is None else (others or [best])[0]
     _write_refit_curves(directory, best, baseline)
 
+    fit_s = mean_fit_s(evaluator.estimator(Limits()), record, best_cv, trials)
     result = replace(
         outline,
         best=best.evaluation,
         baseline=baseline.evaluation if baseline else None,
         comparison=compare_judged(experiment, best, baseline) if baseline else None,
         trials=count_trials(search, experiment.n_splits, done_before),
-        timing=Timing(0.0, search_s, best.refit_s, mean_fit_s(evaluator, best_cv, trials)),
+        timing=Timing(0.0, search_s, best.refit_s, fit_s),
     )
     _write_best_overrides(experiment, result, directory)
     save_estimator(best.estimator, directory.model, experiment.data.unused)

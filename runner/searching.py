@@ -1,20 +1,16 @@
-"""Running the search and the baseline on the same folds, and choosing the winner."""
+"""Running the search and the baseline on the same folds."""
 
 from __future__ import annotations
 
-import itertools
 import logging
-import math
 import time
 import warnings
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
@@ -22,9 +18,10 @@ from runner.clusters.backend import Backend
 from runner.compute import Processes, WorkersPayError
 from runner.errors import ExperimentError, listing
 from runner.estimator.base import ConfigEstimator
+from runner.outcome import evaluation, leave_out_skipped, take_over_times
 from runner.preparation import Experiment
-from runner.results.schema import Evaluation, TrialCounts
-from runner.results.trials import searched_paths, trials_table
+from runner.results.schema import Evaluation
+from runner.results.trials import trials_table
 from runner.search.halving import SuccessiveHalving, n_fits_by_rung
 from runner.search.limits import Limits
 from runner.search.none import NoSearch
@@ -42,20 +39,20 @@ MakeSearch = Callable[[ConfigEstimator, FoldScorer, int], Any]
 def planned_fits(experiment: Experiment) -> tuple[int, int]:
     """Candidates of the search, and fits of search and baseline together."""
     search = experiment.make_search(experiment.estimator, None, None)
-    n_evaluations = 1
+    nevaluations = 1
     if isinstance(search, SuccessiveHalving):
         rungs = n_fits_by_rung(search.n_iter, search.rungs(), search.factor)
-        n_candidates, n_evaluations = search.n_iter, sum(count for count, _ in rungs)
+        n_candidates, nevaluations = search.n_iter, sum(count for count, _ in rungs)
     elif isinstance(search, NoSearch):
         n_candidates = 1
     elif hasattr(search, "param_grid"):
-        n_candidates = n_evaluations = experiment.space.grid_size()
+        n_candidates = nevaluations = experiment.space.grid_size()
     else:
-        n_candidates = n_evaluations = experiment.config.search.n_iter
+        n_candidates = nevaluations = experiment.config.search.n_iter
         if experiment.space.is_countable() and hasattr(search, "param_distributions"):
-            n_candidates = n_evaluations = min(n_candidates, experiment.space.grid_size())
+            n_candidates = nevaluations = min(n_candidates, experiment.space.grid_size())
     n_baseline = 1 if experiment.searches else 0
-    return n_candidates, (n_evaluations + n_baseline) * experiment.n_splits
+    return n_candidates, (nevaluations + n_baseline) * experiment.n_splits
 
 
 def splits(experiment: Experiment) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -183,12 +180,12 @@ def run_search(evaluator: Evaluator) -> Any:
         raise
     _refuse_failures(evaluator, n_fits, search.cv_results_.get("elsewhere", ()))
     if limits.is_over():
-        _leave_out_skipped(search, evaluator.record)
+        leave_out_skipped(search, evaluator.record)
         if not search.cv_results_["params"]:
             raise ExperimentError(
                 f"search.time_budget_s={config.time_budget_s:g} passed before a candidate was done"
             )
-    _take_over_times(search, evaluator.record)
+    take_over_times(search, evaluator.record)
     return search
 
 
@@ -209,53 +206,6 @@ def _refuse_failures(evaluator: Evaluator, n_fits: int, elsewhere: Sequence[bool
         )
 
 
-def _leave_out_skipped(search: Any, record: FitRecord) -> None:
-    """Drop candidates that the time budget kept from being evaluated on every fold."""
-    results = search.cv_results_
-    failed = {entry.candidate for entry in record.failed()}
-    scores = results[f"mean_test_{_first_metric(results)}"]
-    pruned = results.get("pruned", np.zeros(len(scores), dtype=bool))
-    elsewhere = results.get("elsewhere", np.zeros(len(scores), dtype=bool))
-    kept = [
-        not np.isnan(score) or is_known or _candidate_id(search.estimator, params) in failed
-        for score, is_known, params in zip(
-            scores, np.logical_or(pruned, elsewhere), results["params"], strict=True
-        )
-    ]
-    logger.warning(
-        "search.time_budget_s has passed: %d of %d candidates were evaluated", sum(kept), len(kept)
-    )
-    search.cv_results_ = {
-        name: list(itertools.compress(values, kept))
-        if isinstance(values, list)
-        else values[np.array(kept)]
-        for name, values in results.items()
-    }
-
-
-def _take_over_times(search: Any, record: FitRecord) -> None:
-    """Set fit times to what the fits took when they were done, be it before this search.
-
-    Of those done by other processes, the record knows nothing.
-    """
-    seconds: dict[str, list[float]] = defaultdict(list)
-    for entry in record.ended():
-        if entry.status == "completed":
-            seconds[entry.candidate].append(entry.fit_s)
-    results = search.cv_results_
-    times = (seconds.get(_candidate_id(search.estimator, params)) for params in results["params"])
-    elsewhere = results.get("elsewhere", np.zeros(len(results["params"]), dtype=bool))
-    told = np.where(elsewhere, results["mean_fit_time"], np.nan)
-    results["mean_fit_time"] = np.array(
-        [other if t is None else np.mean(t) for t, other in zip(times, told, strict=True)]
-    )
-
-
-def _candidate_id(estimator: ConfigEstimator, params: Mapping[str, Any]) -> str:
-    candidate: ConfigEstimator = clone(estimator)
-    return candidate.set_params(**params).candidate_id()
-
-
 def evaluate_baseline(evaluator: Evaluator) -> Evaluation | None:
     """Score the config as it is on the search's folds; None when it fails."""
     experiment = evaluator.experiment
@@ -272,7 +222,7 @@ def evaluate_baseline(evaluator: Evaluator) -> Evaluation | None:
         return None
     leaves = experiment.estimator.leaves()
     params = {path: leaves[path] for path in experiment.space.dimensions}
-    return _evaluation(experiment, table.iloc[0], params)
+    return evaluation(experiment, table.iloc[0], params)
 
 
 def warn_of_damage(record: FitRecord) -> None:
@@ -298,75 +248,3 @@ def log_failures(record: FitRecord) -> None:
 
 def _describe(entry: FitEntry) -> str:
     return f"{entry.error} (candidate {entry.candidate})"
-
-
-def choose_winner(
-    experiment: Experiment, trials: pd.DataFrame, baseline: Evaluation | None
-) -> Evaluation:
-    """The best candidate, or the baseline where no candidate beats it."""
-    first = trials.sort_values("rank", kind="stable").iloc[0]
-    if first["status"] in ("failed", "pruned"):
-        raise ExperimentError("no candidate was scored on every fold; see run.log")
-    params = {
-        path: first[path]
-        for path in searched_paths(trials)
-        if not (isinstance(first[path], float) and np.isnan(first[path]))
-    }
-    best = _evaluation(experiment, first, params)
-    if baseline is not None and baseline.cv_mean >= best.cv_mean:
-        return baseline
-    return best
-
-
-def mean_fit_s(evaluator: Evaluator, evaluation: Evaluation, trials: pd.DataFrame) -> float:
-    """Mean over folds of fitting and scoring the winner, in seconds.
-
-    By the record, or what the run that evaluated it said in a shared study.
-    """
-    candidate = _candidate_id(evaluator.estimator(Limits()), evaluation.params)
-    times = [
-        entry.fit_s
-        for entry in evaluator.record.ended()
-        if entry.candidate == candidate and entry.status == "completed"
-    ]
-    if not times and trials["mean_fit_time"].notna().any():
-        times = [trials.sort_values("rank", kind="stable")["mean_fit_time"].iloc[0]]
-    return float(np.mean(times)) if times else math.nan
-
-
-def _evaluation(experiment: Experiment, row: pd.Series, params: Mapping[str, Any]) -> Evaluation:
-    folds = [name for name in row.index if str(name).startswith("split")]
-    scorers = experiment.scoring.names
-    columns = [f"mean_test_{name if len(scorers) > 1 else 'score'}" for name in scorers]
-    return Evaluation(
-        params=dict(params),
-        cv_mean=float(row["mean_test_score"]),
-        cv_std=float(row["std_test_score"]),
-        cv_scores=[float(row[name]) for name in folds],
-        test={},
-        cv={name: float(row[column]) for name, column in zip(scorers, columns, strict=True)},
-    )
-
-
-def count_trials(search: Any, n_splits: int, done_before: set[tuple[str, str]]) -> TrialCounts:
-    """Count the search's candidates and fits; `done_before` are (candidate, fold) restored."""
-    results = search.cv_results_
-    splits = [results[f"split{i}_test_{_first_metric(results)}"] for i in range(n_splits)]
-    n_rungs = results.get("iter")
-    n_possible = len(results["params"]) * n_splits
-    n_fits = int(np.sum(results.get("n_folds", n_possible)))
-    searched = {_candidate_id(search.estimator, params) for params in results["params"]}
-    n_candidates = len(results["params"]) if n_rungs is None else int(np.sum(n_rungs == 0))
-    return TrialCounts(
-        n_candidates=n_candidates,
-        n_fits=n_fits,
-        n_failed=int(np.sum(np.isnan(np.asarray(splits, dtype=float)))) - (n_possible - n_fits),
-        n_restored=sum(candidate in searched for candidate, _ in done_before),
-        n_pruned=int(np.sum(results.get("pruned", 0))),
-        n_elsewhere=int(np.sum(results.get("elsewhere", 0))),
-    )
-
-
-def _first_metric(results: Mapping[str, Any]) -> str:
-    name = next(key for key in results if key.startswith("split0_test_"))
-    return str(name).removeprefix("split0_test_")

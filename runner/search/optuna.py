@@ -21,8 +21,9 @@ from runner.search.fold_by_fold import Candidate, FoldByFold, cv_results
 from runner.search.halving import mean_scores
 from runner.search.limits import Limits
 from runner.search.origin import Origin
-from runner.search.shared_study import SharedStudy, StudyAddress, reached
+from runner.search.shared_study import SharedStudy, reached
 from runner.search.space import Space
+from runner.search.study_address import StudyAddress
 from runner.search.suggest import suggest
 
 

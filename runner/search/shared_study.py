@@ -10,66 +10,28 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any, Self
 
-import numpy as np
 import optuna
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
-from runner.errors import ExperimentError, RequestError, listing
-from runner.search.database import has_studies, open_storage, read_address, reason
-from runner.search.fold_by_fold import Candidate, Fit
+from runner.errors import ExperimentError
+from runner.search.database import open_storage, read_address, reason
+from runner.search.fit_notes import DIED, from_json, to_json
+from runner.search.fold_by_fold import Candidate
 from runner.search.origin import Origin
 from runner.search.space import Space
+from runner.search.study_address import CONTENT, StudyAddress, check_content, is_described
 from runner.search.suggest import suggest
 from runner.secrets import MASK, mask
 
 logger = logging.getLogger(__name__)
 
 # What is noted in the study and in its trials.
-_CONTENT = "content"
 _RUN, _ALIVE, _FOLDS, _FIRST, _DEATHS = "run", "alive", "folds", "first", "deaths"
 _SIGNS_PER_TAKEOVER, _LONGEST_WAIT_S = 6, 2.0
-_CONTENT_WAIT_S = 5.0
-_DIED = {
-    "scores": {"score": None},
-    "is_one": True,
-    "fit_s": None,
-    "score_s": None,
-    "error": "its process died",
-}
-
-
-@dataclass(frozen=True)
-class StudyAddress:
-    """The database of a study, and its name there."""
-
-    storage: str
-    name: str
-
-    def check(self, origin: Origin | None) -> None:
-        """Reach the database, and look whether the study, if there is one, is of the same content.
-
-        Raises
-        ------
-        RequestError
-            When the database can't be reached, or the study is another one.
-        """
-        url = read_address(self.storage)
-        if not has_studies(url) or origin is None:
-            return
-        storage = open_storage(url)
-        try:
-            study = optuna.load_study(study_name=self.name, storage=storage)
-            if _CONTENT in study.user_attrs or study.get_trials(deepcopy=False):
-                _check_content(self.name, study, origin)
-        except KeyError:
-            return  # it is still to be made
-        finally:
-            storage.engine.dispose()
 
 
 class SharedStudy:
@@ -139,15 +101,15 @@ class SharedStudy:
                 sampler=sampler,
                 pruner=pruner,
             )
-            study.set_user_attr(_CONTENT, dict(origin.content))
+            study.set_user_attr(CONTENT, dict(origin.content))
             logger.info("study '%s' begun; other runs can join it", name)
         except DuplicatedStudyError:
             study = optuna.load_study(
                 study_name=name, storage=storage, sampler=sampler, pruner=pruner
             )
-            if not _is_described(study):
-                study.set_user_attr(_CONTENT, dict(origin.content))
-            _check_content(name, study, origin)
+            if not is_described(study):
+                study.set_user_attr(CONTENT, dict(origin.content))
+            check_content(name, study, origin)
             # Whoever began it draws from the seed; the same draws again would be no new points.
             study.sampler.reseed_rng()
             n_done = sum(map(_is_evaluated, study.get_trials(deepcopy=False)))
@@ -182,7 +144,7 @@ class SharedStudy:
         """Note how a claimed candidate did."""
         trial = candidate.trial
         try:
-            trial.set_user_attr(_FOLDS, [_to_json(fit) for fit in candidate.fits])
+            trial.set_user_attr(_FOLDS, [to_json(fit) for fit in candidate.fits])
             candidate.tell(self.study)
         except (UpdateFinishedTrialError, ValueError):
             logger.warning(
@@ -223,7 +185,7 @@ class SharedStudy:
                 trial,
                 suggest(space, FixedTrial(trial.params), stored=without_secrets),
                 rank_by,
-                [_from_json(fit) for fit in trial.user_attrs[_FOLDS]],
+                [from_json(fit) for fit in trial.user_attrs[_FOLDS]],
                 is_pruned=trial.state == TrialState.PRUNED,
                 is_elsewhere=trial.user_attrs.get(_RUN) != self._origin.run,
             )
@@ -296,7 +258,7 @@ class SharedStudy:
         state = TrialState.WAITING
         if attributes[_DEATHS] > self._retries:
             state = TrialState.FAIL
-            attributes[_FOLDS] = [_DIED]
+            attributes[_FOLDS] = [DIED]
             logger.warning("candidate %d counts as failed: its process died, again", number)
         self.study.add_trial(
             create_trial(
@@ -328,30 +290,6 @@ def _is_evaluated(trial: FrozenTrial) -> bool:
     return trial.state.is_finished() and _FOLDS in trial.user_attrs
 
 
-def _is_described(study: optuna.Study) -> bool:
-    """Whether a study says what it is of; who has just begun it needs an instant for that."""
-    deadline = time.monotonic() + _CONTENT_WAIT_S
-    while _CONTENT not in study.user_attrs:
-        if study.get_trials(deepcopy=False):
-            return True  # it was made in another way, and will be refused
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
-
-
-def _check_content(name: str, study: optuna.Study, origin: Origin) -> None:
-    content = study.user_attrs.get(_CONTENT)
-    if content is None:
-        raise RequestError("search.study", f"'{name}' was not made by this program; name another")
-    parts = sorted({*content, *origin.content})
-    other = [part for part in parts if content.get(part) != origin.content.get(part)]
-    if other:
-        raise RequestError(
-            "search.study", f"'{name}' is of another {listing(other)}; name another study"
-        )
-
-
 @contextlib.contextmanager
 def reached() -> Iterator[None]:
     """Say in one line that the database of a study failed in the block."""
@@ -359,31 +297,3 @@ def reached() -> Iterator[None]:
         yield
     except StorageInternalError as error:
         raise ExperimentError(f"the study's database failed: {reason(error)}") from error
-
-
-def _to_json(fit: Fit) -> dict[str, Any]:
-    scores = fit["test_scores"]
-    several = scores if isinstance(scores, dict) else {"score": scores}
-    error = str(fit["fit_error"] or "").strip().splitlines()
-    return {
-        "scores": {name: _number(score) for name, score in several.items()},
-        "is_one": not isinstance(scores, dict),
-        "fit_s": _number(fit["fit_time"]),
-        "score_s": _number(fit["score_time"]),
-        "error": mask(error[-1]) if error else None,
-    }
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _from_json(fit: Mapping[str, Any]) -> Fit:
-    scores = {name: np.nan if s is None else s for name, s in fit["scores"].items()}
-    times = {key: np.nan if fit[key] is None else fit[key] for key in ("fit_s", "score_s")}
-    return {
-        "test_scores": scores["score"] if fit["is_one"] else scores,
-        "fit_time": times["fit_s"],
-        "score_time": times["score_s"],
-        "fit_error": fit["error"],
-    }
