@@ -11,12 +11,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command import run_command, start_command
+from command import run_command
 from processes import alive, descendants, wait_until
 
 LEARNER = ("data=iris", "model=logistic_regression", "search.n_iter=3")
@@ -83,19 +82,6 @@ def working(pid: int, mark: bytes) -> list[int]:
 
 
 MARKS = {"dask": b"runner.clusters.dask_worker", "ray": b"ray::_Actor"}
-
-
-@contextlib.contextmanager
-def started(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
-    cwd.mkdir(parents=True, exist_ok=True)
-    process = start_command(*arguments, cwd=cwd, keeps_output=True)
-    try:
-        yield process
-    finally:
-        for pid in alive([process.pid, *descendants(process.pid)]):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.wait()
 
 
 class Processes:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from command import start_command
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 100) -> None:
@@ -87,3 +91,17 @@ def _stat(folder: Path) -> tuple[str, int]:
     """State and parent of a process."""
     state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
     return state, int(parent)
+
+
+@contextlib.contextmanager
+def started(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A command under way; nothing of it is left at the end of the block."""
+    cwd.mkdir(parents=True, exist_ok=True)
+    process = start_command(*arguments, cwd=cwd, keeps_output=True)
+    try:
+        yield process
+    finally:
+        for pid in alive([process.pid, *descendants(process.pid)]):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()

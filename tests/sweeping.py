@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from command import start_command, sweep_of
-from processes import alive, descendants
+from command import sweep_of
 
 OWN_MODEL = '''
 import os, signal, time
@@ -73,16 +67,3 @@ def outcome(folder: Path) -> list[dict[str, Any]]:
 
 def statuses(folder: Path) -> list[str]:
     return [job["status"] for job in outcome(folder)]
-
-
-@contextlib.contextmanager
-def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A command under way; nothing of it is left at the end of the block."""
-    process = start_command(*arguments, cwd=folder, keeps_output=True)
-    try:
-        yield process
-    finally:
-        for pid in alive([process.pid, *descendants(process.pid)]):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.wait()

@@ -18,9 +18,9 @@ import pytest
 from command import Once, commands_of, refusal, run_command, sweep_of
 from hypothesis import given
 from hypothesis import strategies as st
-from processes import alive, descendants, wait_until
+from processes import alive, descendants, started, wait_until
 from slurm import is_installed, slurm_cluster
-from sweeping import outcome, started, statuses, write_troubled
+from sweeping import outcome, statuses, write_troubled
 
 from runner.compute import n_cores
 from runner.config.compose import compose_config
@@ -160,7 +160,7 @@ def test_killed_in_the_middle_it_goes_on_as_if_it_never_had_been(
     place: str, tmp_path: Path, once: Once
 ) -> None:
     whole = of_basic(once, "forests", *FORESTS)
-    with started(tmp_path, *FORESTS, place) as process:
+    with started(*FORESTS, place, cwd=tmp_path) as process:
         wait_until(lambda: list(tmp_path.glob("outputs/sweeps/*/*/0/result.json")), "job 0", 300)
         process.kill()
         process.wait()
@@ -177,7 +177,7 @@ def test_what_began_with_one_launcher_goes_on_with_another(tmp_path: Path, once:
     pytest.importorskip("submitit")
     whole = of_basic(once, "forests", *FORESTS)
     first = ("hydra/launcher=submitit_local", "hydra.launcher.mem_gb=8")
-    with started(tmp_path, *FORESTS, *first) as process:
+    with started(*FORESTS, *first, cwd=tmp_path) as process:
         wait_until(lambda: list(tmp_path.glob("outputs/sweeps/*/*/0/result.json")), "job 0", 300)
         process.kill()
         process.wait()
@@ -193,7 +193,7 @@ def test_killed_it_leaves_no_process_on_this_machine(place: str, folder: Path) -
     if place.endswith("slurm"):
         pytest.skip("there, jobs are SLURM's")
     request = ("-m", "data=iris", "search=none", "model=troubled", "model.C=2", place)
-    with started(folder, *request, "model.trouble=stalls,none") as process:
+    with started(*request, "model.trouble=stalls,none", cwd=folder) as process:
         wait_until((folder / "stalled").exists, "the job's start", 300)
         below = descendants(process.pid)
         process.kill()
@@ -207,7 +207,7 @@ def test_interrupted_it_ends_the_jobs_and_says_how_to_go_on(
     place: str, sent: signal.Signals, folder: Path
 ) -> None:
     request = ("-m", "data=iris", "search=none", "model=troubled", "model.C=2", place)
-    with started(folder, *request, "model.trouble=stalls,none") as process:
+    with started(*request, "model.trouble=stalls,none", cwd=folder) as process:
         wait_until((folder / "stalled").exists, "the job's start", 300)
         process.send_signal(sent)
         assert process.wait(timeout=20) == 130

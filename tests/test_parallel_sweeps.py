@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from command import CompletedRun, run_command, sweep_of
-from processes import alive, busy_threads, descendants, wait_until
-from sweeping import outcome, started, write_troubled
+from processes import alive, busy_threads, descendants, started, wait_until
+from sweeping import outcome, write_troubled
 
 from runner.compute import n_cores
 from runner.config.compose import compose_config
@@ -106,7 +106,7 @@ def test_killed_it_leaves_no_process_and_goes_on_as_if_it_never_had_been(tmp_pat
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     killed.mkdir()
     whole.mkdir()
-    with started(killed, *FORESTS, PARALLEL) as process:
+    with started(*FORESTS, PARALLEL, cwd=killed) as process:
         wait_until(lambda: list(killed.glob("outputs/sweeps/*/*/0/result.json")), "job 0")
         workers = descendants(process.pid)
         process.kill()
@@ -125,7 +125,7 @@ def test_killed_it_leaves_no_process_and_goes_on_as_if_it_never_had_been(tmp_pat
 def test_interrupted_it_ends_its_workers_and_says_how_to_go_on(
     sent: signal.Signals, tmp_path: Path
 ) -> None:
-    with started(tmp_path, *FORESTS, PARALLEL) as process:
+    with started(*FORESTS, PARALLEL, cwd=tmp_path) as process:
         wait_until(lambda: len(list(tmp_path.glob("outputs/sweeps/*/*/*/fits.jsonl"))) >= 2, "fits")
         workers = descendants(process.pid)
         process.send_signal(sent)
@@ -157,7 +157,7 @@ def test_optuna_proposes_the_same_to_either_launcher(tmp_path: Path) -> None:
 def test_networks_side_by_side_run_no_more_threads_than_cores(tmp_path: Path) -> None:
     network = ("data=digits", "model=mlp", "training.epochs=2000", "model.hidden_layer_one=128")
     request = ("-m", *network, "search=none", f"seed=range({n_cores()})", PARALLEL)
-    with started(tmp_path, *request) as process:
+    with started(*request, cwd=tmp_path) as process:
         wait_until(
             lambda: len(list(tmp_path.glob("outputs/sweeps/*/*/*/fits.jsonl"))) == n_cores(), "fits"
         )
@@ -174,7 +174,7 @@ def test_a_job_with_more_than_one_core_starts_workers_of_its_own(tmp_path: Path)
         pytest.skip("needs two cores")
     request = ("-m", "data=wine", "model=random_forest", "seed=0,1", "search.n_iter=4", PARALLEL)
     alone = ("hydra.launcher.n_jobs=1", "compute.n_jobs=2", "model.n_estimators=400")
-    with started(tmp_path, *request, *alone) as process:
+    with started(*request, *alone, cwd=tmp_path) as process:
         wait_until(lambda: list(tmp_path.glob("outputs/sweeps/*/*/*/fits.jsonl")), "fits")
         time.sleep(1)
         (job, *_) = [pid for pid in descendants(process.pid) if len(descendants(pid)) >= 2]

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 from command import refusal, sweep_of
-from processes import wait_until
+from processes import started, wait_until
 from slurm import is_installed, slurm_cluster
-from sweeping import started, statuses, write_troubled
+from sweeping import statuses, write_troubled
 
 from runner.errors import RequestError
 from runner.results.locks import check_locks, is_locked, locked
@@ -163,7 +163,7 @@ def test_locks_that_do_not_reach_from_host_to_host_are_told(
             monkeypatch.setenv(name, value)
         write_troubled(folder)
         launcher = "hydra/launcher=submitit_slurm"
-        with started(folder, *STALLS, launcher) as process:
+        with started(*STALLS, launcher, cwd=folder) as process:
             wait_for_stalled_job(folder)
             state = json.loads((sweep_of(folder) / "0" / "state.json").read_text())
             assert state["host"] == "elsewhere"

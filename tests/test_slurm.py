@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from command import Once, run_command, start_command, sweep_of
-from processes import wait_until
+from processes import started, wait_until
 from slurm import is_installed, slurm_cluster
-from sweeping import outcome, started, statuses, write_troubled
+from sweeping import outcome, statuses, write_troubled
 
 pytestmark = pytest.mark.slow
 
@@ -103,7 +103,7 @@ def goes_on_as_if_nothing_had_been(folder: Path, whole: Path) -> None:
 
 
 def test_cancelled_jobs_fail_alone_and_go_on_when_resumed(folder: Path, whole: Path) -> None:
-    with started(folder, *REQUEST, SLURM) as process:
+    with started(*REQUEST, SLURM, cwd=folder) as process:
         wait_until(lambda: list(folder.glob("outputs/sweeps/*/*/*/state.json")), "jobs", 300)
         wait_until(lambda: only_stalled_jobs_are_left(folder), "the stalled jobs", 300)
         subprocess.run(["scancel", *queue()], check=True)
@@ -133,7 +133,7 @@ def test_jobs_that_reach_their_time_limit_fail_alone_and_go_on_when_resumed(
 def test_jobs_outlive_the_process_that_asked_for_them_and_are_waited_for(
     folder: Path, whole: Path
 ) -> None:
-    with started(folder, *REQUEST, SLURM) as process:
+    with started(*REQUEST, SLURM, cwd=folder) as process:
         wait_until(lambda: list(folder.glob("outputs/sweeps/*/*/*/state.json")), "jobs", 300)
         wait_until(lambda: only_stalled_jobs_are_left(folder), "the stalled jobs", 300)
         process.kill()

@@ -25,11 +25,10 @@ from cluster_processes import (
     record_of,
     start_scheduler,
     start_workers,
-    started,
     working,
 )
 from command import run_command
-from processes import wait_until
+from processes import started, wait_until
 
 pytest.importorskip("distributed")
 

@@ -20,10 +20,9 @@ from cluster_processes import (
     own,
     record_of,
     start_dask,
-    started,
 )
 from command import run_command
-from processes import alive, descendants, wait_until
+from processes import alive, descendants, started, wait_until
 
 pytest.importorskip("distributed")
 
