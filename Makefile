@@ -2,6 +2,11 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+# Installs several times faster than pip.
+UV := uv==0.13.9
+# Where uv finds no package index, pip may: it reads another configuration.
+INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python $(1) \
+	|| $(BIN)/python -m pip install --quiet $(1)
 
 .PHONY: env run test test-slow lint types bench wheel lock clean
 
@@ -9,8 +14,8 @@ env: $(VENV)/.ready
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet $(UV)
+	$(call INSTALL,--requirement requirements.lock)
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -34,15 +39,14 @@ types: env
 
 # Side by side with the ways people tune today.
 bench: env
-	$(BIN)/python -m pip install --quiet --requirement requirements-bench.lock
+	$(call INSTALL,--requirement requirements-bench.lock)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 wheel: env
 	$(BIN)/python -m build --wheel --no-isolation
 
 # Pin the newest versions that pyproject.toml allows.
-lock:
-	$(BIN)/python -m pip install --quiet uv
+lock: env
 	$(BIN)/uv pip compile pyproject.toml --extra dev --prerelease if-necessary-or-explicit \
 		--python-version 3.11 --no-emit-index-url --no-header --upgrade --quiet \
 		--output-file requirements.lock

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from warm_start import HEAVY, warm_start
+
 Once = Callable[[str, Callable[[Path], None]], Path]
 ROOT = Path(__file__).resolve().parents[1]
 MNIST = ROOT.parent / "shared" / "data" / "mnist.npz"
 CONSOLE_SCRIPT = Path(sys.executable).with_name("runner")
-HEAVY = ("tensorflow", "keras")
 ACCEPTED = 99
 """Exit code of an attempt that got as far as starting the job."""
 
@@ -85,25 +86,50 @@ def run_command(
     env: Mapping[str, str] | None = None,
     program: Sequence[str] = (sys.executable, "-m", "runner"),
     timeout_s: float = 240,
+    warm: bool = True,
 ) -> CompletedRun:
-    """Run the command to its end; `env` adds to an environment without RUNNER_ALLOW."""
+    """Run the command to its end; `env` adds to an environment without RUNNER_ALLOW.
+
+    It is forked `warm` where `program` allows that, see `warm_start`.
+    """
     with tempfile.TemporaryDirectory() as watching:
         Path(watching, "sitecustomize.py").write_text(_WATCH_IMPORTS.format(heavy=HEAVY))
         imported = Path(watching, "imported")
+        streams = Path(watching, "out"), Path(watching, "err")
         inherited = {key: value for key, value in os.environ.items() if key != "RUNNER_ALLOW"}
         watched = {"PYTHONPATH": watching, "HEAVY_IMPORTS": str(imported)}
-        done = subprocess.run(
-            [*program, *args],
-            cwd=cwd,
-            env={**inherited, **watched, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-        )
+        environment = {**inherited, **watched, **(env or {})}
+        if warm and program[0] == sys.executable and program[1] == "-m":
+            code = warm_start().run([*program[1:], *args], cwd, environment, streams, timeout_s)
+        elif warm and program[0] == str(CONSOLE_SCRIPT):
+            code = warm_start().run([*program, *args], cwd, environment, streams, timeout_s)
+        else:
+            code = _run_cold([*program, *args], cwd, environment, streams, timeout_s)
         # Worker processes of a search write a line each; the last is the command's own.
         names = imported.read_text().splitlines()[-1].split()
-    return CompletedRun(done.returncode, done.stdout, done.stderr, tuple(names), Path(cwd))
+        out, err = (stream.read_text() for stream in streams)
+    return CompletedRun(code, out, err, tuple(names), Path(cwd))
+
+
+def _run_cold(
+    command: Sequence[str],
+    cwd: Path,
+    environment: Mapping[str, str],
+    streams: tuple[Path, Path],
+    timeout_s: float,
+) -> int:
+    out, err = streams
+    with out.open("w") as printed, err.open("w") as complained:
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=complained,
+            timeout=timeout_s,
+            check=False,
+        ).returncode
 
 
 def look(*args: str, cwd: Path, code: int = 0) -> CompletedRun:

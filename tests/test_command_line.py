@@ -198,7 +198,7 @@ def on_terminal(*args: str, cwd: Path, **env: str) -> str:
     return written.decode()
 
 
-QUICK = ["data=iris", "model=logistic_regression", "search.n_iter=1", "compute.n_jobs=1"]
+QUICK = ["data=iris", "model=logistic_regression", "search=none", "compute.n_jobs=1", "plots=false"]
 
 
 def test_colours_are_for_terminals_and_no_color_takes_them_away(folder: Path) -> None:

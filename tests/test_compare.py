@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 from command import CompletedRun, Once, commands_of, look, refusal, run_command, start_command
 
-QUICK = ("model=logistic_regression", "compute.n_jobs=1")
+QUICK = ("model=logistic_regression", "compute.n_jobs=1", "plots=false")
 
 
 def fill(folder: Path) -> None:
     """A sweep over data, models and seeds, a sweep with a job that can't run, and a search."""
     over = ("data=iris,wine", "model=logistic_regression,svm", "seed=1,2")
-    assert run_command("-m", *over, "search=none", "compute.n_jobs=1", cwd=folder).code == 0
+    assert run_command("-m", *over, "search=none", *QUICK[1:], cwd=folder).code == 0
     run_command("-m", "data=iris", *QUICK, "search=none", "model.C=2,-1", cwd=folder)
     assert run_command("data=iris", *QUICK, "search.n_iter=2", "seed=1", cwd=folder).code == 0
 

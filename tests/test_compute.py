@@ -101,7 +101,7 @@ def test_a_search_moves_to_workers_and_repeats_no_fit(tmp_path: Path) -> None:
     options.mkdir(parents=True)
     (options / "slow.yaml").write_text("_target_: slow.Slow\nC: 1.0\nrandom_state: null\n")
     candidates = ("search=grid", "space=none", "space.model.C=[0.01,0.1,1.0,10.0,30.0,100.0]")
-    request = ("data=iris", "model=slow", *candidates)
+    request = ("data=iris", "model=slow", *candidates, "plots=false")
     allow = {"RUNNER_ALLOW": "slow.*"}
     for folder in ("auto", "1"):
         where = (f"compute.n_jobs={folder}", f"hydra.run.dir={folder}")
@@ -117,6 +117,7 @@ def test_a_search_moves_to_workers_and_repeats_no_fit(tmp_path: Path) -> None:
     assert scores[0] == scores[1]
 
 
+@pytest.mark.slow
 def test_a_worker_that_grows_is_kept(tmp_path: Path) -> None:
     pytest.importorskip("psutil")
     (tmp_path / "growing.py").write_text(GROWING)

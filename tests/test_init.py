@@ -9,7 +9,7 @@ import pytest
 from command import CONSOLE_SCRIPT, ROOT, commands_of, look, refusal, run_command
 
 TEMPLATE = ROOT / "runner" / "template"
-QUICK = ["training.epochs=1", "search.n_iter=1", "cv=holdout", "compute.n_jobs=1"]
+QUICK = ["training.epochs=1", "search.n_iter=1", "cv=holdout", "compute.n_jobs=1", "plots=false"]
 
 
 @pytest.fixture

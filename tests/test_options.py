@@ -369,7 +369,13 @@ def test_cv(cv: str, run: Run, source: Callable[[str], list[str]]) -> None:
     assert_complete(done, n_candidates=1, n_splits=n_splits)
 
 
-@pytest.mark.parametrize("cv", ["stratified", "kfold", "repeated", "shuffle", "holdout"])
+@pytest.mark.parametrize(
+    "cv",
+    [
+        *("stratified", "holdout"),
+        *(pytest.param(cv, marks=pytest.mark.slow) for cv in ("kfold", "repeated", "shuffle")),
+    ],
+)
 def test_cv_of_regression(cv: str, run: Run) -> None:
     done = run(
         *("data=diabetes", "data.limit=60", "model=svm", "search=none", f"cv={cv}"),
@@ -462,11 +468,16 @@ def test_several_scorers_with_one_that_decides(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "scoring"),
-    [("diabetes", "neg_mean_absolute_error"), ("iris", "roc_auc_ovr"), ("wine", "f1_macro")],
+    ("data", "model", "scoring"),
+    [
+        ("diabetes", "mlp", "neg_mean_absolute_error"),
+        ("iris", "logistic_regression", "roc_auc_ovr"),
+        ("wine", "svm", "f1_macro"),
+    ],
 )
-def test_scorer(data: str, scoring: str, run: Run) -> None:
-    done = run(f"data={data}", f"scoring={scoring}", *QUICK, *TINY["mlp"])
+def test_scorer(data: str, model: str, scoring: str, run: Run) -> None:
+    chosen = (f"data={data}", f"model={model}", f"scoring={scoring}")
+    done = run(*chosen, *QUICK, *TINY[model])
     assert_complete(done, n_candidates=1, n_splits=1)
     assert done.result.scoring == scoring
 

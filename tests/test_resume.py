@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 from command import CompletedRun, run_command, start_command
 
-FOREST = ("data=wine", "model=random_forest", "compute.n_jobs=1")
+FOREST = ("data=wine", "model=random_forest", "compute.n_jobs=1", "plots=false")
 NETWORK = (
     "data=iris",
     "model=mlp",
     "model.hidden_layer_one=16",
     "model.hidden_layer_two=8",
     "compute.n_jobs=1",
+    "plots=false",
 )
 SEARCHES = {
     "random forest": (*FOREST, "search.n_iter=8"),
@@ -37,7 +38,7 @@ SEARCHES = {
     "halving network": (*NETWORK, "search=halving", "search.n_iter=9", "training.epochs=12"),
     "random network": (*NETWORK, "search.n_iter=4", "training.epochs=8"),
 }
-QUICK = ("random forest",)
+SHORT = {"short forest": (*FOREST, "search.n_iter=8", "model.n_estimators=60")}
 
 
 def resume(directory: Path, *arguments: str) -> CompletedRun:
@@ -83,13 +84,14 @@ def outcome(directory: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SEARCHES],
+    [*SHORT, *(pytest.param(name, marks=pytest.mark.slow) for name in SEARCHES)],
 )
 def test_killed_search_ends_as_an_uninterrupted_one(name: str, tmp_path: Path) -> None:
+    request = {**SHORT, **SEARCHES}[name]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     killed.mkdir()
     whole.mkdir()
-    process = start_command(*SEARCHES[name], cwd=killed)
+    process = start_command(*request, cwd=killed)
     wait_for_fits(process, killed, count=7)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -101,7 +103,7 @@ def test_killed_search_ends_as_an_uninterrupted_one(name: str, tmp_path: Path) -
     resumed = resume(directory)
     assert resumed.code == 0, resumed.err
     assert json.loads((directory / "result.json").read_text())["trials"]["n_restored"] >= 6
-    assert run_command(*SEARCHES[name], cwd=whole).code == 0
+    assert run_command(*request, cwd=whole).code == 0
     assert outcome(directory) == outcome(only(whole))
     assert fits(directory) == fits(only(whole))
     assert not (directory / "states").exists()
@@ -146,7 +148,7 @@ def test_killed_again_and_again_until_done(name: str, tmp_path: Path) -> None:
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was interrupted with a few fits done."""
     folder = tmp_path_factory.mktemp("interrupted")
-    process = start_command(*SEARCHES["random forest"], cwd=folder)
+    process = start_command(*SHORT["short forest"], cwd=folder)
     wait_for_fits(process, folder, count=2)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=10) == 130
@@ -169,7 +171,7 @@ def test_only_budgets_can_change(interrupted: Path) -> None:
 
 
 def test_a_live_run_is_left_alone(tmp_path: Path) -> None:
-    process = start_command(*SEARCHES["random forest"], cwd=tmp_path)
+    process = start_command(*SHORT["short forest"], cwd=tmp_path)
     wait_for_fits(process, tmp_path, count=1)
     try:
         assert "is being written by a live process" in refusal(resume(only(tmp_path)))

@@ -29,7 +29,7 @@ from runner.results.run_directory import RunDirectory
 from runner.results.state import Writer, holder_is_unseen
 from runner.search.record import FitEntry, FitRecord
 
-SWEEP = ("-m", "data=iris", "model=logistic_regression", "seed=0,1", "search=none")
+SWEEP = ("-m", "data=iris", "model=logistic_regression", "seed=0,1", "search=none", "plots=false")
 
 
 def without_locks(*arguments: Any) -> None:

@@ -20,13 +20,17 @@ import pytest
 from command import run_command, start_command
 from processes import alive, wait_until, workers_of
 
-FOREST = ("data=wine", "model=random_forest", "search.n_iter=6", "model.n_estimators=300")
+FOREST = (
+    *("data=wine", "model=random_forest", "search.n_iter=6", "model.n_estimators=300"),
+    "plots=false",
+)
 NETWORK = (
     "data=iris",
     "model=mlp",
     "model.hidden_layer_one=16",
     "model.hidden_layer_two=8",
     "search.n_iter=3",
+    "plots=false",
 )
 OWN_MODEL = '''
 import os, pathlib, signal, time
@@ -81,7 +85,8 @@ def folder(tmp_path: Path) -> Path:
 def troubled(*troubles: str, n_jobs: int = 2, C: str = "[1.0]") -> tuple[str, ...]:
     listed = ",".join(troubles)
     space = ("space=none", f"space.model.C={C}", f"space.model.trouble=[{listed}]")
-    return ("data=iris", "model=troubled", "search=grid", f"compute.n_jobs={n_jobs}", *space)
+    jobs = f"compute.n_jobs={n_jobs}"
+    return ("data=iris", "model=troubled", "search=grid", jobs, "plots=false", *space)
 
 
 def trials(directory: Path) -> list[dict[str, Any]]:
@@ -110,16 +115,17 @@ def record_of(folder: Path) -> str:
 
 
 def test_a_killed_worker_costs_its_fit_only(tmp_path: Path) -> None:
+    forest = (*FOREST, "model.n_estimators=100")
     disturbed, quiet = tmp_path / "disturbed", tmp_path / "quiet"
     disturbed.mkdir()
     quiet.mkdir()
-    with started(disturbed, *FOREST, "compute.n_jobs=2") as process:
+    with started(disturbed, *forest, "compute.n_jobs=2") as process:
         wait_until(lambda: record_of(disturbed).count('"completed"') >= 3, "the third fit")
         os.kill(workers_of(process.pid)[0], signal.SIGKILL)
         out, _ = process.communicate(timeout=120)
     assert process.returncode == 0, out
     assert b"a worker process died" in out
-    assert run_command(*FOREST, "compute.n_jobs=1", cwd=quiet).code == 0
+    assert run_command(*forest, "compute.n_jobs=1", cwd=quiet).code == 0
     (left,), (right,) = (list(f.glob("outputs/runs/*/*")) for f in (disturbed, quiet))
     assert scores(left) == scores(right)
 

@@ -74,7 +74,7 @@ def test_a_mapping_whose_keys_are_no_words_is_not_written(key: Any) -> None:
         to_override("model.x", [{key: 1}])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.booleans() | st.none())
 def test_a_number_survives_the_whole_composition(value: Any) -> None:
     config = compose_config(["space=none", to_override("model.dropout", value)])

@@ -43,10 +43,17 @@ def cannot_hold(estimator: ConfigEstimator) -> dict[str, str]:
 
 
 @parametrize_with_checks(
-    [kind(config) for config in (NETWORK, FOREST) for kind in (ConfigClassifier, ConfigRegressor)],
-    expected_failed_checks=cannot_hold,
+    [ConfigClassifier(NETWORK), ConfigRegressor(FOREST)], expected_failed_checks=cannot_hold
 )
 def test_scikit_learn_check(estimator: ConfigEstimator, check: Any) -> None:
     if "array_api" in str(check):
         pytest.skip("the array API is not in use")
     check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(
+    [ConfigRegressor(NETWORK), ConfigClassifier(FOREST)], expected_failed_checks=cannot_hold
+)
+def test_scikit_learn_check_the_other_way_round(estimator: ConfigEstimator, check: Any) -> None:
+    test_scikit_learn_check(estimator, check)

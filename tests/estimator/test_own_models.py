@@ -54,9 +54,21 @@ FACTORIES = {
     "own_train_step, last": {"reported": "own"},
     "subclassed": {},
 }
+LIKE_OTHERS = (
+    "two_inputs, by name",
+    "compiled, nadam",
+    "compiled, adagrad",
+    "own_train_step, last",
+)
 
 
-@pytest.mark.parametrize("case", FACTORIES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.slow) if case in LIKE_OTHERS else case
+        for case in FACTORIES
+    ],
+)
 def test_fast_training_is_that_of_keras(case: str) -> None:
     factory = case.partition(",")[0]
     fast, keras_fit = (

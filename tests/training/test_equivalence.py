@@ -44,18 +44,22 @@ def rows() -> tuple[np.ndarray, np.ndarray]:
     return X, y
 
 
+def slow(config: dict[str, Any]) -> Any:
+    return pytest.param(config, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     "config",
     [
         {"name": "adam"},
-        {"name": "adam", "beta_1": 0.8, "beta_2": 0.9, "epsilon": 1e-5},
+        slow({"name": "adam", "beta_1": 0.8, "beta_2": 0.9, "epsilon": 1e-5}),
         {"name": "adam", "clipnorm": 0.1},
-        {"name": "adam", "weight_decay": 0.01},
+        slow({"name": "adam", "weight_decay": 0.01}),
         {"name": "adamw", "weight_decay": 0.05},
-        {"name": "sgd", "learning_rate": 0.05},
+        slow({"name": "sgd", "learning_rate": 0.05}),
         {"name": "sgd", "learning_rate": 0.05, "momentum": 0.9},
         {"name": "sgd", "learning_rate": 0.05, "momentum": 0.9, "nesterov": True},
-        {"name": "rmsprop"},
+        slow({"name": "rmsprop"}),
         {"name": "rmsprop", "momentum": 0.5, "rho": 0.8},
     ],
     ids=str,
