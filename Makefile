@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Installs several times faster than pip.
 UV := uv==0.13.9
 # Where uv finds no package index, pip may: it reads another configuration.
-INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python $(1) \
+INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(1) \
 	|| $(BIN)/python -m pip install --quiet $(1)
 
 .PHONY: env run test test-slow lint types bench wheel lock clean

@@ -527,7 +527,10 @@ def test_help_needs_no_tensorflow(args: list[str], folder: Path) -> None:
 
 # What only training can show ----------------------------------------------------------------------
 
-DIVERGES = ["data=iris", "optimizer=sgd", "training.epochs=2", "cv.n_splits=2", "compute.n_jobs=1", "plots=false"]
+DIVERGES = [
+    *("data=iris", "optimizer=sgd", "training.epochs=2", "cv.n_splits=2"),
+    *("compute.n_jobs=1", "plots=false"),
+]
 
 
 def test_run_whose_every_fit_fails_ends_with_1_and_says_why(folder: Path) -> None:

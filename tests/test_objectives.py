@@ -10,7 +10,10 @@ import optuna
 import pytest
 from command import run_command, summary, sweep_of
 
-STUDY = ("-m", "hydra/sweeper=optuna", "data=iris", "compute.n_jobs=1", "hydra.sweeper.n_trials=4", "plots=false")
+STUDY = (
+    *("-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4"),
+    *("data=iris", "compute.n_jobs=1", "plots=false"),
+)
 BOTH = "sweep.objectives=[accuracy,fit_s]"
 SPACE = ("model=random_forest", "space=none", "space.model.n_estimators={low:1,high:60}")
 

@@ -19,8 +19,14 @@ from runner.errors import RequestError
 from runner.sweeps.launchers.joblib import jobs_at_once
 
 PARALLEL = "hydra/launcher=joblib"
-REQUEST = ("-m", "data=iris", "model=logistic_regression,cnn,svm,random_forest", "search=none", "plots=false")
-FORESTS = ("-m", "data=wine", "model=random_forest", "seed=0,1,2,3", "search.n_iter=4", "plots=false")
+REQUEST = (
+    *("-m", "data=iris", "model=logistic_regression,cnn,svm,random_forest", "search=none"),
+    "plots=false",
+)
+FORESTS = (
+    *("-m", "data=wine", "model=random_forest", "seed=0,1,2,3", "search.n_iter=4"),
+    "plots=false",
+)
 
 
 @pytest.fixture
