@@ -8,7 +8,7 @@ UV := uv==0.13.9
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(1) \
 	|| $(BIN)/python -m pip install --quiet $(1)
 
-.PHONY: env run test test-slow lint types bench wheel lock clean
+.PHONY: env env-distributed run test test-slow test-distributed lint types bench wheel lock clean
 
 env: $(VENV)/.ready
 
@@ -17,6 +17,13 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet $(UV)
 	$(call INSTALL,--requirement requirements.lock)
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Adds the engines for more than one machine.
+env-distributed: $(VENV)/.ready-distributed
+
+$(VENV)/.ready-distributed: $(VENV)/.ready requirements-distributed.lock
+	$(call INSTALL,--requirement requirements-distributed.lock)
 	touch $@
 
 # make run ARGS="data=wine model=random_forest"
@@ -29,6 +36,14 @@ test: env
 # The long ones.
 test-slow: env
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+# Real dask and Ray clusters, SLURM and PostgreSQL; the last two as far as they can be installed.
+DEBIAN := slurm-wlm munge postgresql
+test-distributed: env-distributed
+	dpkg -s $(DEBIAN) >/dev/null 2>&1 || apt-get install --yes --quiet $(DEBIAN) \
+		|| echo "not installed, so not tested: $(DEBIAN)"
+	$(BIN)/python -m pytest tests/clusters tests/test_launchers.py tests/test_slurm.py \
+		tests/test_shared_search.py tests/test_shared_storage.py tests/search/test_shared_study.py $(ARGS)
 
 lint: env
 	$(BIN)/ruff check .
@@ -50,6 +65,9 @@ lock: env
 	$(BIN)/uv pip compile pyproject.toml --extra dev --prerelease if-necessary-or-explicit \
 		--python-version 3.11 --no-emit-index-url --no-header --upgrade --quiet \
 		--output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra distributed --constraint requirements.lock \
+		--prerelease if-necessary-or-explicit --python-version 3.11 --no-emit-index-url \
+		--no-header --upgrade --quiet --output-file requirements-distributed.lock
 	$(BIN)/uv pip compile pyproject.toml --extra bench --constraint requirements.lock \
 		--prerelease if-necessary-or-explicit --python-version 3.11 --no-emit-index-url \
 		--no-header --upgrade --quiet --output-file requirements-bench.lock

@@ -192,18 +192,14 @@ def attempt_all(lines: Mapping[str, Sequence[str]], cwd: Path) -> dict[str, Atte
     An import of TensorFlow fails there and is reported, so that a request that should have been
     refused does not train. Modules in the folder can be imported, as with ``python -m runner``.
     """
-    inherited = {key: value for key, value in os.environ.items() if key != "RUNNER_ALLOW"}
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).resolve())],
-        cwd=cwd,
-        env={**inherited, "PYTHONPATH": str(cwd)},
-        input=json.dumps({name: list(args) for name, args in lines.items()}),
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    answers = json.loads(done.stdout)
+    environment = {key: value for key, value in os.environ.items() if key != "RUNNER_ALLOW"}
+    with tempfile.TemporaryDirectory() as asking:
+        asked, *streams = (Path(asking, name) for name in ("asked", "out", "err"))
+        asked.write_text(json.dumps({name: list(args) for name, args in lines.items()}))
+        command = [str(Path(__file__).resolve()), str(asked)]
+        code = warm_start().run(command, cwd, environment, (streams[0], streams[1]), timeout_s=240)
+        assert code == 0, streams[1].read_text()
+        answers = json.loads(streams[0].read_text())
     return {
         name: Attempt(a["code"], a["out"], a["err"], tuple(a["imported"]), tuple(a["left_behind"]))
         for name, a in answers.items()
@@ -285,7 +281,8 @@ def _tree() -> set[str]:
 def _main() -> None:
     refuse = _RefuseHeavy()
     sys.meta_path.insert(0, refuse)  # type: ignore[arg-type]
-    lines = json.load(sys.stdin)
+    sys.path.insert(0, str(Path.cwd()))
+    lines = json.loads(Path(sys.argv[1]).read_text())
     answers = {name: _attempt(args, refuse) for name, args in lines.items()}
     json.dump(answers, sys.stdout)
 

@@ -94,6 +94,7 @@ def test_what_is_configured_is_not_judged() -> None:
     assert processes_for(Compute(n_jobs="auto"), 1, is_network=True) == Processes(1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(n_cores() < 2, reason="there is one core")
 def test_a_search_moves_to_workers_and_repeats_no_fit(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW_MODEL)

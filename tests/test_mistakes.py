@@ -367,6 +367,13 @@ TABLES = {
     "data": DATA,
     "trust": TRUST,
 }
+MORE = "-more"
+# `make test` tries every other line of a table, `make test-slow` the rest.
+PARTS = {
+    f"{name}{rest}": list(table)[start::2]
+    for name, table in TABLES.items()
+    for start, rest in enumerate(("", MORE))
+}
 # What looks like a mistake and is none.
 FINE = [
     "search=none",
@@ -435,7 +442,7 @@ def attempts(once: Once) -> Attempts:
     """What happened to every command line of a table, each table being run once."""
 
     def run_table(folder: Path) -> None:
-        lines = FINE if folder.name == "fine" else TABLES[folder.name]
+        lines = FINE if folder.name == "fine" else PARTS[folder.name]
         work = folder / "work"
         work.mkdir()
         _write_files(work)
@@ -459,12 +466,17 @@ def _assert_one_line(line: str, err: str, says: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "line"), [(name, line) for name, table in TABLES.items() for line in table]
+    ("part", "line"),
+    [
+        pytest.param(part, line, marks=[pytest.mark.slow] if part.endswith(MORE) else [])
+        for part, lines in PARTS.items()
+        for line in lines
+    ],
 )
-def test_mistake_gets_one_clear_line(table: str, line: str, attempts: Attempts) -> None:
-    attempt = attempts(table)[line]
+def test_mistake_gets_one_clear_line(part: str, line: str, attempts: Attempts) -> None:
+    attempt = attempts(part)[line]
     assert attempt.code == 2, f"{attempt.code}\n{attempt.err}"
-    _assert_one_line(line, attempt.err, TABLES[table][line])
+    _assert_one_line(line, attempt.err, TABLES[part.removesuffix(MORE)][line])
     assert attempt.out == ""
     assert not attempt.imported
     assert not attempt.left_behind

@@ -426,7 +426,7 @@ def test_early_stopping_option_trains_no_longer_than_it_helps(run: Run) -> None:
     assert options("training") == ["default", "early_stopping"]
 
 
-@pytest.mark.parametrize("data", ["digits", "wine"])
+@pytest.mark.parametrize("data", ["wine", pytest.param("digits", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("preprocess", options("preprocess"))
 def test_preprocess(preprocess: str, data: str, run: Run) -> None:
     limit = ["data.limit=60"]
@@ -492,7 +492,13 @@ EXPERIMENTS = {
 }
 
 
-@pytest.mark.parametrize("experiment", options("experiment"))
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "trees_on_a_table" else name
+        for name in options("experiment")
+    ],
+)
 def test_experiment(experiment: str, run: Run) -> None:
     if experiment == "article" and not MNIST.exists():
         pytest.skip(f"{MNIST} is not here")
@@ -526,7 +532,13 @@ REPLAYED = {
 }
 
 
-@pytest.mark.parametrize("case", REPLAYED)
+@pytest.mark.parametrize(
+    "case",
+    [
+        case if case in ("mlp", "random_forest") else pytest.param(case, marks=pytest.mark.slow)
+        for case in REPLAYED
+    ],
+)
 def test_best_overrides_give_the_same_scores_to_the_last_bit(case: str, run: Run) -> None:
     overrides = [*REPLAYED[case], "compute.n_jobs=1", "cv.n_splits=2"]
     first = run(*overrides)

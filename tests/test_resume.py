@@ -197,6 +197,7 @@ def test_other_data_and_another_config_are_refused(tmp_path: Path) -> None:
         f"data.path={table}",
         "data.target=y",
         *FOREST[1:],
+        "model.n_estimators=60",
         "search.n_iter=9",
         cwd=tmp_path,
     )

@@ -157,7 +157,8 @@ def _become(request: Mapping[str, Any]) -> None:
     import numpy
 
     numpy.random.seed()
-    atexit.register(_note_imports, request["environment"]["HEAVY_IMPORTS"])
+    if (path := request["environment"].get("HEAVY_IMPORTS")) is not None:
+        atexit.register(_note_imports, path)
     for number, name in enumerate(request["streams"]):
         opened = os.open(name, os.O_RDWR | os.O_CREAT, 0o644)
         os.dup2(opened, number)

@@ -54,6 +54,7 @@ FACTORIES = {
     "own_train_step, last": {"reported": "own"},
     "subclassed": {},
 }
+slow = pytest.mark.slow
 LIKE_OTHERS = (
     "two_inputs, by name",
     "compiled, nadam",
@@ -64,10 +65,7 @@ LIKE_OTHERS = (
 
 @pytest.mark.parametrize(
     "case",
-    [
-        pytest.param(case, marks=pytest.mark.slow) if case in LIKE_OTHERS else case
-        for case in FACTORIES
-    ],
+    [pytest.param(case, marks=slow) if case in LIKE_OTHERS else case for case in FACTORIES],
 )
 def test_fast_training_is_that_of_keras(case: str) -> None:
     factory = case.partition(",")[0]
@@ -123,8 +121,8 @@ def test_balanced_classes_are_class_weights_of_keras() -> None:
     [
         ("eager", {}, "compiled to run eagerly"),
         ("replicated", {}, "distribution strategy"),
-        ("replicated", {"compiled": True}, "distribution strategy"),
-        ("compiled", {"use_ema": True}, "averages weights"),
+        pytest.param("replicated", {"compiled": True}, "distribution strategy", marks=slow),
+        pytest.param("compiled", {"use_ema": True}, "averages weights", marks=slow),
         ("paired", {}, "num_rows=None"),
     ],
 )

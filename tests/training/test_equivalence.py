@@ -155,6 +155,7 @@ def test_prediction_is_that_of_keras(rows: tuple[np.ndarray, np.ndarray]) -> Non
     np.testing.assert_allclose(ours, model.predict(rows[0], verbose=0), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_dropout_has_the_effect_that_it_has_in_keras(rows: tuple[np.ndarray, np.ndarray]) -> None:
     def losses(kind: type[Session]) -> np.ndarray:
         with seeded(3):
