@@ -23,19 +23,21 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_wheel_runs_from_an_empty_folder(installed: Path, folder: Path) -> None:
+def test_wheel_runs_from_an_empty_folder(installed: Path, folder: Path, tmp_path: Path) -> None:
     # Ahead of the checkout that this environment has installed for editing.
     code = (
         f"import sys; sys.path.insert(0, {str(installed)!r}); import runner.__main__ as m; m.main()"
     )
+    request = ("data=wine", "model=logistic_regression", "search.n_iter=2", "plots=false")
     done = run_command(
-        *("data=wine", "model=logistic_regression", "search.n_iter=2"),
+        *request,
         cwd=folder,
         program=(sys.executable, "-c", code),
         env={"PYTHONSAFEPATH": "1"},
     )
     assert done.code == 0, done.err
     assert done.result["status"] == "completed"
+    assert done.result["best"] == run_command(*request, cwd=tmp_path).result["best"]
     where = subprocess.run(
         [sys.executable, "-c", "import runner.config.folders as f; print(f.built_in_conf())"],
         env={**os.environ, "PYTHONPATH": str(installed)},
