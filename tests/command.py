@@ -21,7 +21,7 @@ from warm_start import HEAVY, warm_start
 
 Once = Callable[[str, Callable[[Path], None]], Path]
 ROOT = Path(__file__).resolve().parents[1]
-MNIST = ROOT.parent / "shared" / "data" / "mnist.npz"
+MNIST = Path(os.environ.get("MNIST", ROOT.parent / "shared" / "data" / "mnist.npz"))
 CONSOLE_SCRIPT = Path(sys.executable).with_name("runner")
 ACCEPTED = 99
 """Exit code of an attempt that got as far as starting the job."""
