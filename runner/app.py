@@ -31,6 +31,7 @@ from runner.config.folders import built_in_conf
 from runner.config.overrides import sweep_points, to_override
 from runner.config.trust import check_hydra, hydra_whitelist
 from runner.errors import ExperimentError, RequestError
+from runner.hydra_files import write_whole
 from runner.interrupts import INTERRUPTED, exit_at_once
 from runner.job import run_job
 from runner.results.comparison.tables import print_whole
@@ -89,6 +90,7 @@ def run_app(
 
 def _run_hydra(request: CommandLine, key: str, folder: Path | None) -> None:
     fixed = [] if folder is None else [to_override(key, str(folder))]
+    write_whole()
     sys.argv = [sys.argv[0], *request.for_hydra(), *fixed]
     hydra.main(
         config_path=str(built_in_conf()),

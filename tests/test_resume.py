@@ -166,6 +166,39 @@ def test_interrupted_run_says_so(interrupted: Path) -> None:
     assert json.loads((interrupted / "result.json").read_text())["status"] == "interrupted"
 
 
+KILLS_WHILE_HYDRA_WRITES = """\
+import os, signal
+from omegaconf import OmegaConf
+
+to_yaml = OmegaConf.to_yaml
+
+def kill(config, **how):
+    if "hydra" in config and "runtime" in config.hydra:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return to_yaml(config, **how)
+
+OmegaConf.to_yaml = staticmethod(kill)
+"""
+
+
+def test_killed_while_hydra_writes_its_files_it_can_be_resumed(
+    interrupted: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(KILLS_WHILE_HYDRA_WRITES)
+    files = sorted((interrupted / ".hydra").iterdir())
+    before = [path.read_text() for path in files]
+    killed = subprocess.run(
+        [sys.executable, "-m", "runner", "resume", str(interrupted)],
+        cwd=interrupted.parents[3],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(files) == 3
+    assert [path.read_text() for path in files] == before
+
+
 def test_only_budgets_can_change(interrupted: Path) -> None:
     assert "can't change on resuming" in refusal(resume(interrupted, "model.max_depth=3"))
 

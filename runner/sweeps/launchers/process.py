@@ -23,6 +23,7 @@ from omegaconf import DictConfig
 from runner.compute import take_share
 from runner.config.compose import register
 from runner.errors import ExperimentError
+from runner.hydra_files import write_whole
 from runner.interrupts import INTERRUPTED, become_worker, end_with, exit_at_once
 from runner.secrets import guard_output
 from runner.sweeps.job import record_failure
@@ -57,6 +58,7 @@ def begin_process(cores: int, name: str) -> None:
     from runner.sweeps.plugins import register_plugins
 
     become_worker()
+    write_whole()
     take_share(cores)
     setup_globals()
     register()
