@@ -20,7 +20,7 @@ from cluster_processes import (
     start_dask,
     start_scheduler,
 )
-from command import attempt_all, run_command
+from command import Attempt, attempt_all, run_command
 from processes import alive, descendants, wait_until
 
 from runner.clusters.connections import check_compute
@@ -39,9 +39,7 @@ def test_what_can_not_work_is_refused_before_anything_is_loaded(tmp_path: Path) 
     lines = {
         "a file's": ["compute=lab"],
         "nobody": ["compute=dask", f"compute.address={address}"],
-        "nobody at ray's": ["compute=ray", f"compute.address=ray://127.0.0.1:{port}"],
         "form": ["compute=dask", "compute.address=localhost:8786"],
-        "scheme": ["compute=ray", f"compute.address={address}"],
         "side by side": ["-m", "compute=dask", "hydra/launcher=joblib", "seed=0,1"],
         "unknown": ["compute=dsak"],
         "no gpu": ["compute.device=gpu"],
@@ -51,19 +49,33 @@ def test_what_can_not_work_is_refused_before_anything_is_loaded(tmp_path: Path) 
     expected = {
         "a file's": "compute.address: 'tcp://127.0.0.1:9' was not named by you; to trust it",
         "nobody": f"compute.address: nothing answers at {address}: Connection refused",
-        "nobody at ray's": f"compute.address: nothing answers at ray://127.0.0.1:{port}",
         "form": "compute.address: must look like tcp://HOST:8786, got 'localhost:8786'",
-        "scheme": "compute.address: must look like ray://HOST:10001",
         "side by side": "compute.address: jobs side by side would start a dask cluster each",
         "unknown": "did you mean 'dask'",
         "no gpu": "compute.device: there is no GPU here",
     }
     for name, problem in expected.items():
-        assert found[name].code == 2, (name, found[name])
-        (line,) = found[name].err.splitlines()
-        assert problem in line, name
-        assert not found[name].imported, name
-        assert not found[name].left_behind, name
+        check_refused(found[name], problem)
+
+
+def check_refused(attempt: Attempt, problem: str) -> None:
+    assert attempt.code == 2, attempt
+    (line,) = attempt.err.splitlines()
+    assert problem in line
+    assert not attempt.imported
+    assert not attempt.left_behind
+
+
+def test_an_address_that_is_not_rays_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    port = free_port()
+    expected = {
+        f"ray://127.0.0.1:{port}": f"nothing answers at ray://127.0.0.1:{port}",
+        f"tcp://127.0.0.1:{port}": "must look like ray://HOST:10001",
+    }
+    lines = {to: ["compute=ray", f"compute.address={to}", "data=iris"] for to in expected}
+    for to, attempt in attempt_all(lines, tmp_path).items():
+        check_refused(attempt, f"compute.address: {expected[to]}")
 
 
 def test_a_cluster_that_the_folder_names_is_trusted(
