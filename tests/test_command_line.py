@@ -141,6 +141,7 @@ def completions(*lines: str, cwd: Path) -> list[list[str]]:
     return [sorted(offer.split()) for offer in offers]
 
 
+@pytest.mark.slow
 def test_tab_completes_options_paths_and_verbs(folder: Path) -> None:
     (folder / "conf" / "data").mkdir(parents=True)
     (folder / "conf" / "data" / "drills.yaml").write_text("_target_: runner.data.sources.iris\n")
@@ -201,6 +202,7 @@ def on_terminal(*args: str, cwd: Path, **env: str) -> str:
 QUICK = ["data=iris", "model=logistic_regression", "search=none", "compute.n_jobs=1", "plots=false"]
 
 
+@pytest.mark.slow
 def test_colours_are_for_terminals_and_no_color_takes_them_away(folder: Path) -> None:
     shown = on_terminal(*QUICK, cwd=folder)
     assert COLOUR.search(shown)

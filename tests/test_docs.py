@@ -64,6 +64,7 @@ def test_command(line: str, folder: Path) -> None:
     runs(line, folder)
 
 
+@pytest.mark.slow
 def test_own_parts_as_the_page_shows_them(folder: Path) -> None:
     (settings,) = blocks(OWN_PARTS, "toml")
     data_yaml, model_yaml, two_yaml, space_yaml = blocks(OWN_PARTS, "yaml")

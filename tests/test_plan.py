@@ -56,6 +56,7 @@ def sleepy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_candidates_are_those_of_the_run(folder: Path) -> None:
     overrides = [
         *FOREST,

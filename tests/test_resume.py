@@ -221,6 +221,7 @@ def test_what_is_no_run_or_complete_is_refused(tmp_path: Path) -> None:
     assert "is complete" in refusal(resume(only(tmp_path)))
 
 
+@pytest.mark.slow
 def test_other_data_and_another_config_are_refused(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     rows = [f"{i},{i % 7},{'ab'[i % 2]}" for i in range(80)]

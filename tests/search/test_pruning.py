@@ -50,6 +50,7 @@ def table(found: OptunaSearch) -> list[dict[str, Any]]:
     return json.loads(frame.to_json(orient="records", double_precision=15))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", PRUNERS, ids=lambda pruner: type(pruner).__name__)
 def test_pruning_does_not_depend_on_n_jobs(pruner: Any) -> None:
     alone, together = (search(pruner, n_jobs=n_jobs) for n_jobs in (1, 2))
