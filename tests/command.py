@@ -13,15 +13,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from warm_start import HEAVY, warm_start
+from warm_start import HEAVY, Command, warm_start
 
 Once = Callable[[str, Callable[[Path], None]], Path]
 ROOT = Path(__file__).resolve().parents[1]
 MNIST = Path(os.environ.get("MNIST", ROOT.parent / "shared" / "data" / "mnist.npz"))
+PROGRAM = (sys.executable, "-m", "runner")
 CONSOLE_SCRIPT = Path(sys.executable).with_name("runner")
 ACCEPTED = 99
 """Exit code of an attempt that got as far as starting the job."""
@@ -84,7 +85,7 @@ def run_command(
     *args: str,
     cwd: Path,
     env: Mapping[str, str] | None = None,
-    program: Sequence[str] = (sys.executable, "-m", "runner"),
+    program: Sequence[str] = PROGRAM,
     timeout_s: float = 240,
     warm: bool = True,
 ) -> CompletedRun:
@@ -95,39 +96,32 @@ def run_command(
     with tempfile.TemporaryDirectory() as watching:
         Path(watching, "sitecustomize.py").write_text(_WATCH_IMPORTS.format(heavy=HEAVY))
         imported = Path(watching, "imported")
-        streams = Path(watching, "out"), Path(watching, "err")
+        out, err = Path(watching, "out"), Path(watching, "err")
         inherited = {key: value for key, value in os.environ.items() if key != "RUNNER_ALLOW"}
         watched = {"PYTHONPATH": watching, "HEAVY_IMPORTS": str(imported)}
         environment = {**inherited, **watched, **(env or {})}
-        if warm and program[0] == sys.executable and program[1] == "-m":
-            code = warm_start().run([*program[1:], *args], cwd, environment, streams, timeout_s)
-        elif warm and program[0] == str(CONSOLE_SCRIPT):
-            code = warm_start().run([*program, *args], cwd, environment, streams, timeout_s)
+        command = Command([*program, *args], cwd, environment, out, err, timeout_s)
+        if warm and tuple(program) == PROGRAM:
+            code = warm_start().run(replace(command, words=[*program[1:], *args]))
+        elif warm and list(program) == [str(CONSOLE_SCRIPT)]:
+            code = warm_start().run(command)
         else:
-            code = _run_cold([*program, *args], cwd, environment, streams, timeout_s)
+            code = _run_cold(command)
         # Worker processes of a search write a line each; the last is the command's own.
         names = imported.read_text().splitlines()[-1].split()
-        out, err = (stream.read_text() for stream in streams)
-    return CompletedRun(code, out, err, tuple(names), Path(cwd))
+        return CompletedRun(code, out.read_text(), err.read_text(), tuple(names), Path(cwd))
 
 
-def _run_cold(
-    command: Sequence[str],
-    cwd: Path,
-    environment: Mapping[str, str],
-    streams: tuple[Path, Path],
-    timeout_s: float,
-) -> int:
-    out, err = streams
-    with out.open("w") as printed, err.open("w") as complained:
+def _run_cold(command: Command) -> int:
+    with command.out.open("w") as printed, command.err.open("w") as complained:
         return subprocess.run(
-            command,
-            cwd=cwd,
-            env=environment,
+            command.words,
+            cwd=command.cwd,
+            env=command.environment,
             stdin=subprocess.DEVNULL,
             stdout=printed,
             stderr=complained,
-            timeout=timeout_s,
+            timeout=command.timeout_s,
             check=False,
         ).returncode
 
@@ -194,12 +188,12 @@ def attempt_all(lines: Mapping[str, Sequence[str]], cwd: Path) -> dict[str, Atte
     """
     environment = {key: value for key, value in os.environ.items() if key != "RUNNER_ALLOW"}
     with tempfile.TemporaryDirectory() as asking:
-        asked, *streams = (Path(asking, name) for name in ("asked", "out", "err"))
+        asked, out, err = (Path(asking, name) for name in ("asked", "out", "err"))
         asked.write_text(json.dumps({name: list(args) for name, args in lines.items()}))
-        command = [str(Path(__file__).resolve()), str(asked)]
-        code = warm_start().run(command, cwd, environment, (streams[0], streams[1]), timeout_s=240)
-        assert code == 0, streams[1].read_text()
-        answers = json.loads(streams[0].read_text())
+        words = [str(Path(__file__).resolve()), str(asked)]
+        code = warm_start().run(Command(words, cwd, environment, out, err))
+        assert code == 0, err.read_text()
+        answers = json.loads(out.read_text())
     return {
         name: Attempt(a["code"], a["out"], a["err"], tuple(a["imported"]), tuple(a["left_behind"]))
         for name, a in answers.items()

@@ -185,7 +185,8 @@ def test_a_batch_in_which_all_fits_fail_does_not_end_the_search(folder: Path) ->
     assert len(trials(done.directory)) == 6
 
 
-@pytest.mark.parametrize("search", [pytest.param("random", marks=pytest.mark.slow), "optuna"])
+@pytest.mark.slow
+@pytest.mark.parametrize("search", ["random", "optuna"])
 def test_time_budget_keeps_what_is_done(folder: Path, search: str) -> None:
     space = ("space=none", "space.model.C={low:0.1,high:10.0}", "model.trouble=slow")
     request = ("data=iris", "model=troubled", "search.n_iter=40", "compute.n_jobs=1", *space)

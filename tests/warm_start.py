@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
@@ -40,6 +41,18 @@ _LIGHT = (
 _LOADS_HEAVY = (*HEAVY, "scikeras.wrappers")
 
 
+@dataclass(frozen=True)
+class Command:
+    """A command, ``-m`` and a module or a script, and arguments; and the files it prints to."""
+
+    words: Sequence[str]
+    cwd: Path
+    environment: Mapping[str, str]
+    out: Path
+    err: Path
+    timeout_s: float = 240
+
+
 class WarmStart:
     """Runs commands that begin with the packages imported, one at a time."""
 
@@ -53,30 +66,15 @@ class WarmStart:
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"},
         )
 
-    def run(
-        self,
-        command: Sequence[str],
-        cwd: Path,
-        environment: Mapping[str, str],
-        streams: tuple[Path, Path],
-        timeout_s: float,
-    ) -> int:
-        """Run a command to its end and return its exit code, or minus the signal that ended it.
-
-        Parameters
-        ----------
-        command
-            ``-m`` and a module, or a script; and arguments.
-        streams
-            Files for what it prints on standard output and on standard error.
-        """
+    def run(self, command: Command) -> int:
+        """Run a command to its end and return its exit code, or minus the signal that ended it."""
         pid = self._ask(
-            command=list(command),
-            cwd=str(cwd),
-            environment=dict(environment),
-            streams=[os.devnull, *map(str, streams)],
+            words=list(command.words),
+            cwd=str(command.cwd),
+            environment=dict(command.environment),
+            streams=[os.devnull, str(command.out), str(command.err)],
         )
-        too_long = threading.Timer(timeout_s, os.kill, (pid, 9))
+        too_long = threading.Timer(command.timeout_s, os.kill, (pid, 9))
         too_long.start()
         try:
             return self._ask(wait=pid)
@@ -170,7 +168,7 @@ def _become(request: Mapping[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["cwd"])
-    script, *arguments = request["command"]
+    script, *arguments = request["words"]
     if script == "-m":
         module, *arguments = arguments
         sys.argv = [module, *arguments]

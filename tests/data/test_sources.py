@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from command import MNIST, ROOT
 from hydra.utils import get_method
 from omegaconf import OmegaConf
 
@@ -21,9 +22,7 @@ from runner.data import sources
 from runner.data.dataset import DataOptions
 from runner.data.load import load_dataset
 
-REPOSITORY = Path(__file__).parents[2]
-MNIST = REPOSITORY.parent / "shared/data/mnist.npz"
-OPTIONS = sorted((REPOSITORY / "conf/data").glob("*.yaml"))
+OPTIONS = sorted((ROOT / "conf/data").glob("*.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +176,7 @@ def test_a_failed_download_is_one_line_with_the_way_out(tmp_path):
         capture_output=True,
         text=True,
         env={**os.environ, **proxies, **homes, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        cwd=REPOSITORY,
+        cwd=ROOT,
         check=True,
     )
     mnist, california, openml = [x for x in done.stdout.splitlines() if x.startswith("LINE")]
@@ -192,7 +191,7 @@ def test_sources_import_without_tensorflow():
     code = (
         "import runner.data.load, runner.data.sources, sys; sys.exit('tensorflow' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 @pytest.mark.parametrize("path", OPTIONS, ids=lambda path: path.stem)
