@@ -60,6 +60,7 @@ def test_every_verb_has_help_with_examples(verb: str, folder: Path) -> None:
     assert out.count(f"  runner {verb}") >= 2
 
 
+@pytest.mark.slow
 def test_help_with_overrides_is_that_of_the_config(folder: Path) -> None:
     done = run_command("data=wine", "--help", cwd=folder)
     assert done.code == 0

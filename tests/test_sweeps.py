@@ -149,6 +149,7 @@ def trials_of(folder: Path) -> list[dict[str, Any]]:
     return [{"value": trial.value, **trial.params} for trial in study.trials]
 
 
+@pytest.mark.slow
 def test_optuna_sweeps_the_space_of_each_model(tmp_path: Path) -> None:
     groups = "model=choice(logistic_regression,svm)"
     done = run_command(*STUDY, groups, "hydra.sweeper.n_trials=5", cwd=tmp_path)

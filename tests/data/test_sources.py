@@ -160,6 +160,7 @@ def test_openml_needs_one_way_to_name_a_data_set(refused):
     assert "give one of" in refused("data.dataset", sources.openml, dataset="iris", data_id=61)
 
 
+@pytest.mark.slow
 def test_a_failed_download_is_one_line_with_the_way_out(tmp_path):
     code = (
         "from runner.data import sources as s\n"

@@ -111,6 +111,7 @@ def check(
     return state
 
 
+@pytest.mark.slow
 def test_early_stopping_is_that_of_keras(session: Session) -> None:
     stopping = {"patience": 3, "min_delta": 0.02, "validation_fraction": 0.3}
     fit = fit_of(60, early_stopping=stopping)
