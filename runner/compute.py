@@ -12,6 +12,7 @@ from typing import Any
 from joblib import parallel_config
 from joblib.externals.loky import process_executor
 
+from runner import fork_server
 from runner.clusters.connections import connection, device_for
 from runner.clusters.devices import Device, use_device
 from runner.config.schema import Compute
@@ -23,8 +24,10 @@ logger = logging.getLogger(__name__)
 # What starting workers costs before their first fit: TensorFlow's import, or scikit-learn's.
 _NETWORK_START_S = 7.0
 _LEARNER_START_S = 1.5
-# Workers that an earlier search of this process started are kept, and only set up again.
-_KEPT_START_S = 1.0
+# Forked workers have imported all; those that an earlier search of this process started are kept.
+# Either way, each makes ready anew for the model.
+_READY_NETWORK_START_S = 1.0
+_READY_LEARNER_START_S = 0.3
 # What a worker may grow by: TensorFlow, the data, and the models that are kept compiled.
 _MOST_GROWTH_BYTES = 4_000_000_000
 _share: int | None = None
@@ -65,8 +68,10 @@ def begin_worker(device: Device = "cpu") -> None:
     process_executor._MAX_MEMORY_LEAK_SIZE = _MOST_GROWTH_BYTES
 
 
-def start_s(is_network: bool) -> float:
-    """Seconds before new worker processes begin their first fits."""
+def start_s(is_network: bool, ready: bool) -> float:
+    """Seconds before worker processes begin their first fits, which may be `ready` to."""
+    if ready:
+        return _READY_NETWORK_START_S if is_network else _READY_LEARNER_START_S
     return _NETWORK_START_S if is_network else _LEARNER_START_S
 
 
@@ -162,7 +167,20 @@ class Processes:
 _have_started = False
 
 
-def processes_for(compute: Compute, n_fits: int, is_network: bool) -> Processes:
+def can_fork_workers(compute: Compute, n_fits: int, is_network: bool) -> bool:
+    """Whether `n_fits` fits may come to worker processes that can be forked on this machine.
+
+    Not those that share a GPU, for which each has to start by itself.
+    """
+    processes = processes_for(compute, n_fits, is_network)
+    may_be_left = processes.pace is not None or not processes.is_this_one
+    is_here = not processes.on_cluster and processes.device == "cpu"
+    return compute.fork and fork_server.is_supported() and may_be_left and is_here
+
+
+def processes_for(
+    compute: Compute, n_fits: int, is_network: bool, forked: bool = False
+) -> Processes:
     """The processes for `n_fits` fits.
 
     With ``n_jobs=auto`` they are done in this process, until it turns out that workers would repay
@@ -172,6 +190,8 @@ def processes_for(compute: Compute, n_fits: int, is_network: bool) -> Processes:
     ----------
     is_network
         Whether workers have to start TensorFlow.
+    forked
+        Whether worker processes are forked, with everything imported.
     """
     device, n_gpus = device_for(compute, is_network)
     room = max(1, n_cores() // compute.threads)
@@ -187,8 +207,8 @@ def processes_for(compute: Compute, n_fits: int, is_network: bool) -> Processes:
     most = min(room, n_fits)
     if most == 1:
         return Processes(1, None, device)
-    starts_in_s = _KEPT_START_S if _have_started else start_s(is_network)
-    pace = Pace(n_fits, most, starts_in_s, first_compiles=is_network)
+    ready = forked or _have_started
+    pace = Pace(n_fits, most, start_s(is_network, ready), first_compiles=is_network)
     return Processes(1, pace, device)
 
 

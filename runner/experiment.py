@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from runner import fork_server
 from runner.clusters.backend import backend_for
+from runner.clusters.connections import device_for
 from runner.clusters.devices import use_device
-from runner.compute import Processes, processes_for
+from runner.compute import Processes, can_fork_workers, processes_for
 from runner.config.overrides import to_override
+from runner.config.schema import Compute
 from runner.errors import ExperimentError
 from runner.estimator.saved import save_estimator
 from runner.judging import Judged, compare_judged, judge_each
@@ -43,8 +46,8 @@ from runner.searching import (
     warn_of_damage,
 )
 from runner.secrets import holds_password, mask
+from runner.training.runtime import import_for_fits, start_tensorflow
 from runner.training.runtime import settings as tensorflow_settings
-from runner.training.runtime import start_tensorflow
 from runner.training.states import StateStore
 
 logger = logging.getLogger(__name__)
@@ -98,8 +101,8 @@ def _run(
     record = FitRecord(directory.record, attempt)
     warn_of_damage(record)
     done_before = {(entry.candidate, entry.fold) for entry in record if entry.status == "completed"}
-    evaluator = _evaluator(experiment, record, directory.states, n_fits)
-    _start_tensorflow(experiment, evaluator.processes)
+    processes = _make_ready(experiment, n_fits)
+    evaluator = _evaluator(experiment, record, directory.states, processes)
     with progress(record, n_fits, experiment.n_splits, experiment.scoring.refit):
         search_started = time.perf_counter()
         search = run_search(evaluator)
@@ -158,9 +161,10 @@ def _say_what_to_mind(experiment: Experiment) -> None:
         )
 
 
-def _evaluator(experiment: Experiment, record: FitRecord, states: Path, n_fits: int) -> Evaluator:
+def _evaluator(
+    experiment: Experiment, record: FitRecord, states: Path, processes: Processes
+) -> Evaluator:
     compute = experiment.config.compute
-    processes = processes_for(compute, n_fits, experiment.is_network)
     return Evaluator(
         experiment,
         record,
@@ -170,20 +174,34 @@ def _evaluator(experiment: Experiment, record: FitRecord, states: Path, n_fits: 
     )
 
 
-def _start_tensorflow(experiment: Experiment, processes: Processes) -> None:
-    """Start TensorFlow on its device, where this process does fits: that is no part of a search."""
-    if not experiment.is_network:
-        return
+def _make_ready(experiment: Experiment, n_fits: int) -> Processes:
+    """The processes for the fits, this one ready to begin: that is no part of a search."""
+    compute, is_network = experiment.config.compute, experiment.is_network
+    device = device_for(compute, is_network)[0]
+    if is_network:
+        # On a cluster, this process does no more than write down the winner.
+        use_device("cpu" if compute.backend != "local" else device)
+    forked = False
+    if can_fork_workers(compute, n_fits, is_network):
+        if is_network:
+            import_for_fits()
+        forked = fork_server.begin()
+    processes = processes_for(compute, n_fits, is_network, forked)
+    if is_network:
+        _start_tensorflow(compute, processes)
+    return processes
+
+
+def _start_tensorflow(compute: Compute, processes: Processes) -> None:
+    """Start TensorFlow on its device, where this process does fits."""
     if processes.device == "gpu":
         logger.info("networks are trained on the GPU")
-    # On a cluster, this process does no more than write down the winner.
-    use_device("cpu" if processes.on_cluster else processes.device)
     if processes.is_this_one:
-        start_tensorflow(experiment.config.compute.threads)
+        start_tensorflow(compute.threads)
         has_gpu = tensorflow_settings()[1]
         if has_gpu != (processes.device == "gpu"):
             raise ExperimentError(
-                f"compute.device={experiment.config.compute.device}: TensorFlow, as it runs in "
+                f"compute.device={compute.device}: TensorFlow, as it runs in "
                 f"this process, {'has a' if has_gpu else 'finds no'} GPU"
             )
 

@@ -18,6 +18,7 @@ INTERRUPTED = 130
 _GRACE_S, _LAST_WORDS_S = 1.5, 0.3
 _PARENT_POLL_S = 0.2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+WATCHER = "interrupts"
 _works_for_another = False
 
 
@@ -42,7 +43,8 @@ def stops_in_time(when_stuck: Callable[[], None]) -> Iterator[None]:
     os.set_blocking(writer, False)
     woken_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     before = {number: signal.signal(number, _interrupt) for number in _SIGNALS}
-    threading.Thread(target=_watch, args=(reader, when_stuck), daemon=True).start()
+    watching = (reader, when_stuck)
+    threading.Thread(target=_watch, args=watching, name=WATCHER, daemon=True).start()
     try:
         yield
     finally:
@@ -59,6 +61,11 @@ def at_end(ending: Callable[[], None]) -> None:
     """Have `ending` called when this process's workers are to be ended; it is to take no time."""
     if ending not in _endings:
         _endings.append(ending)
+
+
+def forget_main() -> None:
+    """Forget, in a copy of the main process, what was to be ended with it."""
+    _endings.clear()
 
 
 def end_workers() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from runner import __version__
+from runner import __version__, fork_server
 from runner.checks.model import make_estimator, without_target
 from runner.checks.space import settled_space
 from runner.config.schema import (
@@ -114,6 +114,7 @@ def prepare(config: ExperimentConfig) -> Experiment:
     RequestError
         For the first thing that can't be run as asked.
     """
+    fork_server.note_threads()
     check_tracking(config.tracking)
     allow = allowed_targets()
     # What needs no data comes first: it is answered at once.

@@ -50,7 +50,9 @@ def workers_of(pid: int) -> list[int]:
     found = []
     for child in descendants(pid):
         with contextlib.suppress(OSError):
-            if b"popen_loky" in Path("/proc", str(child), "cmdline").read_bytes():
+            name, line = (Path("/proc", str(child), file) for file in ("comm", "cmdline"))
+            # Forked, or started as a program.
+            if name.read_text() == "worker\n" or b"popen_loky" in line.read_bytes():
                 found.append(child)
     return found
 

@@ -153,8 +153,13 @@ class _Imports(MetaPathFinder, Loader):
 def _become(request: Mapping[str, Any]) -> None:
     """Be the command, in a process of its own; what it raises ends that as the interpreter does."""
     import numpy
+    from scipy.linalg.blas import dgemm
 
     numpy.random.seed()
+    # OpenBLAS starts its threads when it is loaded; in a forked process, when it is first used.
+    square = numpy.ones((200, 200))
+    numpy.dot(square, square)
+    dgemm(1.0, square, square)
     if (path := request["environment"].get("HEAVY_IMPORTS")) is not None:
         atexit.register(_note_imports, path)
     for number, name in enumerate(request["streams"]):

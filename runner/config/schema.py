@@ -131,6 +131,7 @@ class Compute(Section):
     address: str | None = None
     device: Literal["auto", "cpu", "gpu"] = "auto"
     n_jobs: Literal["auto"] | int = "auto"
+    fork: bool = True
     threads: PositiveInt = 1
     cache_mb: PositiveFloat = 1000.0
     checkpoint_s: Annotated[float, Field(ge=0)] = 30.0

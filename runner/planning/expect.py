@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from runner.compute import Processes, processes_for, start_s
+from runner.compute import Processes, can_fork_workers, processes_for, start_s
 from runner.planning.clock import Clock
 from runner.planning.proposals import Candidate, Proposals
 from runner.planning.schedule import Schedule, Task
@@ -78,10 +78,13 @@ def expect(experiment: Experiment, proposals: Proposals) -> Expected:
         raise clock.failure
     config, searches = experiment.config, experiment.searches
     _, n_fits = planned_fits(experiment)
-    planned = processes_for(config.compute, n_fits, experiment.is_network)
-    # Where this process does fits, TensorFlow is there before the search begins.
-    own_import_s = import_s if planned.is_this_one else 0.0
-    workers_start_s = start_s(is_network=False) + import_s + clock.warm_up_s
+    asked = (config.compute, n_fits, experiment.is_network)
+    forked = can_fork_workers(*asked)
+    planned = processes_for(*asked, forked)
+    # Where this process does fits or is copied, TensorFlow is there before the search begins.
+    own_import_s = import_s if planned.is_this_one or forked else 0.0
+    workers_start_s = start_s(is_network=False, ready=forked) + clock.warm_up_s
+    workers_start_s += 0.0 if forked else import_s
     batches = list(_batches(experiment, clock, proposals))
     schedule = _searched(batches, planned, clock.warm_up_s, workers_start_s)
     full_search_s = schedule.start_s + (schedule.now_s - schedule.start_s) / proposals.share

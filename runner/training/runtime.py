@@ -16,6 +16,12 @@ from runner.quiet import quiet_import
 logger = logging.getLogger(__name__)
 
 
+def import_for_fits() -> None:
+    """Import TensorFlow quietly, and all that fits of networks need, computing nothing yet."""
+    with quiet_import():
+        import runner.estimator.network  # noqa: F401
+
+
 @cache
 def start_tensorflow(threads: int) -> None:
     """Import TensorFlow quietly with `threads` threads per operation; what it computes repeats.
