@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,13 +54,20 @@ from runner.training.states import StateStore
 logger = logging.getLogger(__name__)
 
 
-def run_experiment(experiment: Experiment, directory: RunDirectory, attempt: int = 0) -> Result:
+def run_experiment(
+    experiment: Experiment,
+    directory: RunDirectory,
+    attempt: int = 0,
+    begin_tracking: Callable[[], None] = lambda: None,
+) -> Result:
     """Run a checked experiment and leave its record in `directory`.
 
     Parameters
     ----------
     attempt
         How often this run has been resumed.
+    begin_tracking
+        Called before the first fit, when threads may be started (see `fork_server.begin`).
 
     Returns
     -------
@@ -74,7 +82,7 @@ def run_experiment(experiment: Experiment, directory: RunDirectory, attempt: int
     started = time.perf_counter()
     outline = _outline(experiment)
     try:
-        result = _run(experiment, directory, attempt, outline, started)
+        result = _run(experiment, directory, attempt, begin_tracking, outline, started)
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt)
         ended = replace(outline, status="interrupted") if stopped else failed(outline, error)
@@ -90,6 +98,7 @@ def _run(
     experiment: Experiment,
     directory: RunDirectory,
     attempt: int,
+    begin_tracking: Callable[[], None],
     outline: Result,
     started: float,
 ) -> Result:
@@ -101,7 +110,10 @@ def _run(
     record = FitRecord(directory.record, attempt)
     warn_of_damage(record)
     done_before = {(entry.candidate, entry.fold) for entry in record if entry.status == "completed"}
-    processes = _make_ready(experiment, n_fits)
+    try:
+        processes = _make_ready(experiment, n_fits)
+    finally:
+        begin_tracking()
     evaluator = _evaluator(experiment, record, directory.states, processes)
     with progress(record, n_fits, experiment.n_splits, experiment.scoring.refit):
         search_started = time.perf_counter()

@@ -65,9 +65,8 @@ def run_job(
         directory.write_text(directory.config, config_for_people(composed))
         experiment = prepare(config)
         attempt = state.begin(_content(config), experiment.data.fingerprint)
-        begin_tracking()
         try:
-            return run_experiment(experiment, directory, attempt)
+            return run_experiment(experiment, directory, attempt, begin_tracking)
         except KeyboardInterrupt:
             _interrupted(state, resumable, owns_process)
             raise

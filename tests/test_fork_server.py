@@ -63,6 +63,13 @@ def test_workers_are_forked_and_score_the_same(tmp_path: Path) -> None:
     assert results[0]["best"] == results[1]["best"]
 
 
+@pytest.mark.slow
+def test_a_tracked_run_forks_before_its_threads(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    fitted(tmp_path, "tracking=mlflow")
+    assert names(tmp_path) == {"worker"}
+
+
 @pytest.mark.skipif(n_cores() < 2, reason="OpenMP has one thread")
 def test_where_openmp_has_threads_workers_are_programs(tmp_path: Path) -> None:
     # OpenMP would count on them in a copy, where they are not.
