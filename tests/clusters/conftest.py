@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,13 @@ from cluster_processes import FOREST, LONG, NETWORK, Processes, finished, only
 from command import Once
 
 REQUESTS = {"network": NETWORK, "long": LONG, "forest": FOREST}
+
+
+@pytest.fixture(autouse=True)
+def _same_token_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray asks for one."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
 
 
 @pytest.fixture
