@@ -150,8 +150,8 @@ def prepare_sweep(request: CommandLine, composed: DictConfig, resumes: Path | No
     Raises
     ------
     RequestError
-        For jobs that can't be composed; with ``sweep.on_error=stop`` for any that can't be run.
-        Otherwise those are told, and fail when their turn comes.
+        For jobs that can't be composed; when no job of a new sweep can be run, or not all of them
+        with ``sweep.on_error=stop``. Otherwise those are told, and fail when their turn comes.
     """
     objectives = read_objectives(composed.sweep, composed.hydra.sweeper)
     is_adaptive = composed.hydra.sweeper._target_ != _OWN_SWEEPER
@@ -166,12 +166,13 @@ def prepare_sweep(request: CommandLine, composed: DictConfig, resumes: Path | No
         _check_study(composed)
     jobs = _jobs(request, composed)
     problems = _problems(request, jobs, folder)
-    if problems and composed.sweep.on_error == "stop":
+    names = _names(jobs)
+    none_runs = resumes is None and len(problems) == len(jobs)
+    if problems and (none_runs or composed.sweep.on_error == "stop"):
         number, problem = next(iter(problems.items()))
-        raise RequestError(None, f"job {number} ({' '.join(jobs[number])}): {problem}")
+        raise RequestError(None, f"{names[number]}: {problem}")
     for number, problem in problems.items():
-        words = " ".join(jobs[number])
-        print(f"job {number} ({words}) will fail: {problem}", file=sys.stderr)  # noqa: T201
+        print(f"{names[number]} will fail: {problem}", file=sys.stderr)  # noqa: T201
     tracking = read_tracking(composed)
     if not is_adaptive:
         return Sweep(folder, request, jobs, len(jobs), None, objectives, tracking)
@@ -282,6 +283,13 @@ def _jobs(request: CommandLine, composed: DictConfig) -> Sequence[Job]:
         return enumerate_jobs(
             arguments, list(composed.sweep.zip), GlobalHydra.instance().config_loader()
         )
+
+
+def _names(jobs: Sequence[Job]) -> list[str]:
+    """Jobs by number and by what not all of them have."""
+    common = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
+    own = (" ".join(text for text in job if text not in common) for job in jobs)
+    return [f"job {number} ({text})".removesuffix(" ()") for number, text in enumerate(own)]
 
 
 def _problems(request: CommandLine, jobs: Sequence[Job], folder: Path) -> dict[int, RequestError]:

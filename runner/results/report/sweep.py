@@ -98,6 +98,8 @@ def _board_sections(board: Board, boards: Sequence[Board], folder: Path) -> Iter
     keys = _keys(board)
     yield Section(f"Leaderboard{suffix}", tables=[_leaderboard(board, keys, folder)])
     trials = as_trials(board, keys)
+    if trials["mean_test_score"].isna().all():
+        return
     # Few jobs are a comparison rather than a search.
     sections = (
         [parameters(trials, search.varied_paths(trials), unit="job")]

@@ -68,6 +68,15 @@ def test_page_names_the_winner_and_how_sure_its_lead_is(write_job, tmp_path):
     assert EVIL not in rendered
 
 
+def test_where_all_jobs_failed_there_is_only_the_table(write_job, tmp_path):
+    for number, model in enumerate("abc"):
+        write_job(number, None, [f"model={model}"])
+    write_sweep_report(tmp_path, write_leaderboard(tmp_path), "runner -m model=a,b,c")
+    page = page_of(tmp_path)
+    assert "no job has a score" in page.verdict
+    assert titles_of(page) == ["Leaderboard", "Run it again"]
+
+
 def test_jobs_of_different_data_have_leaderboards_of_their_own(write_job, tmp_path, digits_run):
     for number, (data, model) in enumerate([("x", "a"), ("x", "b"), ("y", "a"), ("y", "b")]):
         names = {"data": data, "model": model, "search": "none"}
