@@ -31,6 +31,7 @@ _FACTS: dict[str, Callable[[Row], Any]] = {
     "test_low": lambda row: row.first.test_ci95[0] if row.first.test_ci95 else None,
     "test_high": lambda row: row.first.test_ci95[1] if row.first.test_ci95 else None,
     "total_s": lambda row: row.total_s,
+    "took": lambda row: row.total_s,  # as the tables call it
     "error": lambda row: row.first.error,
     "path": lambda row: str(row.first.path),
 }
