@@ -12,7 +12,7 @@ from runner.results.comparison import leaderboard
 from runner.sweeps import job
 
 
-@pytest.mark.parametrize(("renewal_s", "n_renewals"), [(0.0, 200), (0.05, 4)])
+@pytest.mark.parametrize(("renewal_s", "n_renewals"), [(0.0, 200), (0.025, 4)])
 def test_a_leaderboard_that_takes_long_is_renewed_seldom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renewal_s: float, n_renewals: int
 ) -> None:

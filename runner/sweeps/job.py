@@ -27,8 +27,9 @@ from runner.sweeps.objectives import job_value, read_objectives
 
 logger = logging.getLogger(__name__)
 
-# Of very many jobs, renewing it takes no more than a tenth of the time; the sweep writes the last.
-_MOST_SHARE = 0.1
+# Of very many jobs, renewing it takes no more than a twentieth of the time; the sweep writes the
+# last.
+_MOST_SHARE = 0.05
 _renew_at: dict[Path, float] = {}
 
 
