@@ -133,21 +133,21 @@ def test_duration_is_that_of_fits_folds_and_processes(sleepy: Path) -> None:
     overrides = ["data=iris", "model=sleepy", space, "search=grid"]
     alone = planned(*overrides, "compute.n_jobs=1", cwd=sleepy)["expected"]
     slept_s = (0.05 + 0.1 + 0.15) * 3
-    assert slept_s < alone["search_s"] < slept_s * 1.8
-    assert 0.1 * 3 < alone["baseline_s"] < 0.1 * 3 * 1.8
-    assert 0.1 < alone["refit_s"] < 0.1 * 2.5
+    assert slept_s < alone["search_s"] < slept_s * 3
+    assert 0.1 * 3 < alone["baseline_s"] < 0.1 * 3 * 3
+    assert 0.1 < alone["refit_s"] < 0.1 * 4
     assert alone["n_jobs"] == 1
     assert alone["total_s"] > alone["search_s"] + alone["baseline_s"] + alone["refit_s"]
     shared = planned(*overrides, "compute.n_jobs=3", cwd=sleepy)["expected"]
     assert shared["n_jobs"] == 3
     # Three processes take a third of the time, after they have started, as programs or forked.
-    assert 0.2 < shared["search_s"] - slept_s / 3 < 0.8
+    assert 0.2 < shared["search_s"] - slept_s / 3 < 1.0
     programs = planned(*overrides, "compute.n_jobs=3", "compute.fork=false", cwd=sleepy)
     assert programs["expected"]["search_s"] > 1 + slept_s / 3
     assert shared["baseline_s"] < alone["baseline_s"] / 2
     assert 1.5 * alone["memory_mb"] < shared["memory_mb"] < 4.1 * alone["memory_mb"]
     limited = planned(*overrides, "compute.n_jobs=1", "search.time_budget_s=0.2", cwd=sleepy)
-    assert limited["expected"]["search_s"] < 0.2 + 0.15 * 1.8
+    assert limited["expected"]["search_s"] < 0.2 + 0.15 * 3
     assert any("search.time_budget_s=0.2 is enough for about" in w for w in limited["warnings"])
     timed_out = planned(*overrides, "compute.n_jobs=1", "search.trial_timeout=0.12", cwd=sleepy)
     assert any("search.trial_timeout=0.12" in warning for warning in timed_out["warnings"])
