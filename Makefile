@@ -17,6 +17,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet $(UV)
 	$(call INSTALL,--requirement requirements.lock)
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q runner
 	touch $@
 
 # Adds the engines for more than one machine.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from io import TextIOWrapper
+from typing import NoReturn
 
 from runner.completion import QUERY, completes_overrides
 from runner.errors import ExperimentError, RequestError, did_you_mean
+from runner.quiet import quick_import
 from runner.secrets import guard_output
 
 Verb = Callable[[Sequence[str]], int]
@@ -44,13 +47,20 @@ def main() -> None:
     if sys.argv[1:] == QUERY and not completes_overrides(_VERBS):
         sys.exit(_DONE)
     if first in _VERBS:
-        sys.exit(_run(first, rest))
+        _leave(_run(first, rest))
     if first and first[0] not in "-~" and "=" not in first:
         near = did_you_mean(first, _VERBS) or f"; verbs: {', '.join(_VERBS)}"
         sys.exit(_refuse(f"there is no verb '{first}'{near}"))
-    from runner.app import run_app
+    with quick_import():
+        from runner.app import run_app
 
-    sys.exit(run_app(sys.argv[1:]))
+    _leave(run_app(sys.argv[1:]))
+
+
+def _leave(code: int) -> NoReturn:
+    # Taking TensorFlow apart, object by object, would take seconds.
+    gc.freeze()
+    sys.exit(code)
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:

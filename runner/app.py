@@ -34,6 +34,7 @@ from runner.errors import ExperimentError, RequestError
 from runner.hydra_files import write_whole
 from runner.interrupts import INTERRUPTED, exit_at_once
 from runner.job import run_job
+from runner.quiet import quick_import
 from runner.results.comparison.tables import print_whole
 from runner.results.run_directory import RunDirectory
 from runner.results.schema import Result
@@ -73,7 +74,8 @@ def run_app(
     _exit_code = DONE
     try:
         trust_named(arguments)
-        request, checked = check([*recorded, *arguments], resumes)
+        with quick_import():
+            request, checked = check([*recorded, *arguments], resumes)
         if isinstance(checked, Sweep):
             sweep = checked
             return sweep.run(lambda: _run_hydra(sweep.command, "hydra.sweep.dir", sweep.folder))

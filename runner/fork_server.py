@@ -96,6 +96,8 @@ class _Server:
         self._lock = threading.Lock()
         sys.stdout.flush()
         sys.stderr.flush()
+        # What there is will stay: no reason to look at it, and copy it, ever again.
+        gc.freeze()
         if os.fork() == 0:
             _serve(its_channel)
         its_channel.close()
@@ -149,8 +151,6 @@ def _be_nobody(channel: socket.socket) -> None:
     logging.root.handlers.clear()
     logging.root.setLevel(logging.WARNING)
     _prctl(_SET_NAME, b"fork-server")
-    # What there is will stay: no reason to look at it, or copy it, ever again.
-    gc.freeze()
 
 
 def _fork_worker(channel: socket.socket, request: Mapping[str, Any], files: Sequence[int]) -> int:

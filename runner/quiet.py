@@ -1,8 +1,9 @@
-"""Keeping TensorFlow's start-up noise away from the person at the keyboard."""
+"""Importing big packages without their noise, and without looking for garbage among them."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import sys
@@ -16,10 +17,25 @@ _NOISE = re.compile(
 
 
 @contextlib.contextmanager
+def quick_import() -> Iterator[None]:
+    """Look for no garbage while much is imported, nearly all of which stays.
+
+    It would take a sixth of the time.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@contextlib.contextmanager
 def quiet_import() -> Iterator[None]:
     """Drop TensorFlow's noise from standard error while something is imported that may import it.
 
-    Everything else that is printed meanwhile appears afterwards.
+    Everything else that is printed meanwhile appears afterwards. It is a `quick_import` too.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -28,7 +44,8 @@ def quiet_import() -> Iterator[None]:
     with tempfile.TemporaryFile() as caught:
         os.dup2(caught.fileno(), 2)
         try:
-            yield
+            with quick_import():
+                yield
         finally:
             sys.stderr.flush()
             os.dup2(kept, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pty
@@ -19,6 +20,7 @@ from runner.command_line import parse_arguments
 from runner.config.compose import compose_config
 from runner.config.options import GROUPS, list_options
 from runner.config.overrides import sweep_points
+from runner.quiet import quick_import
 
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:[34]8;|[349]\d|10\d)")
 
@@ -217,3 +219,13 @@ def test_titles_are_bold_on_terminals_only(folder: Path) -> None:
     assert "\x1b[1m" in on_terminal("options", "cv", cwd=folder)
     assert "\x1b" not in on_terminal("options", "cv", cwd=folder, TERM="dumb")
     assert "\x1b" not in run_command("options", "cv", cwd=folder).out
+
+
+def test_garbage_is_looked_for_except_while_importing() -> None:
+    assert gc.isenabled()
+    with quick_import():
+        assert not gc.isenabled()
+        with quick_import():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.contenders.report import report
 from benchmarks.workloads import MNIST, WORKLOADS, Workload
-from runner.app import run_app
+from runner.__main__ import main as run_command
 from runner.config.overrides import to_override
 from runner.results.trials import read_trials
 
@@ -39,9 +39,12 @@ def main() -> None:
     workload = WORKLOADS[sys.argv[1]]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        code = run_app([*overrides(workload), "-q"])
-        if code:
-            sys.exit(code)
+        sys.argv = ["runner", *overrides(workload), "-q"]
+        try:
+            run_command()
+        except SystemExit as ended:
+            if ended.code:
+                raise
         (result,) = Path().glob("outputs/runs/*/*/result.json")
         search_s = json.loads(result.read_text())["timing"]["search_s"]
         report(search_s, read_trials(result.with_name("trials.csv"))["mean_test_score"])
