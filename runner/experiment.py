@@ -47,11 +47,14 @@ from runner.searching import (
     warn_of_damage,
 )
 from runner.secrets import holds_password, mask
-from runner.training.runtime import import_for_fits, start_tensorflow
+from runner.training.runtime import forget_kernels, import_for_fits, start_tensorflow
 from runner.training.runtime import settings as tensorflow_settings
 from runner.training.states import StateStore
 
 logger = logging.getLogger(__name__)
+
+# Models that earlier jobs of a sweep have built, before TensorFlow forgets what they left behind.
+_MOST_BUILT = 25
 
 
 def run_experiment(
@@ -210,6 +213,7 @@ def _start_tensorflow(compute: Compute, processes: Processes) -> None:
         logger.info("networks are trained on the GPU")
     if processes.is_this_one:
         start_tensorflow(compute.threads)
+        forget_kernels(after=_MOST_BUILT)
         has_gpu = tensorflow_settings()[1]
         if has_gpu != (processes.device == "gpu"):
             raise ExperimentError(

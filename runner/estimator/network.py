@@ -28,7 +28,7 @@ from runner.training.inputs import inputs_of
 from runner.training.keras_fit import KerasSession, train_with_keras, why_keras_fit
 from runner.training.loop import train
 from runner.training.optimizers import fused, make_optimizer
-from runner.training.runtime import seeded
+from runner.training.runtime import forget_kernels, note_built_model, seeded
 from runner.training.session import Session, has_session, session_for
 from runner.training.states import Checkpoint, StateStore, TrainingState
 
@@ -90,6 +90,8 @@ def wrap_network(
 
 
 _designs = Designs()
+# Models built before TensorFlow forgets what they left behind: some 50 MB.
+_MOST_BUILT = 200
 
 
 class _Network:
@@ -109,6 +111,8 @@ class _Network:
 
     def _fresh_model(self: Any) -> keras.Model:
         """Build the model with the weights that a new fit starts from."""
+        forget_kernels(after=_MOST_BUILT)
+        note_built_model()
         meta = self._get_metadata()
         with seeded(derive_seed(self.random_state, "weights")):
             given = {"meta": meta} if takes_meta(self.model) else {}

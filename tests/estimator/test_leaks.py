@@ -56,6 +56,27 @@ def outcome(name: str) -> str:
     return hashlib.sha256(b"".join(parts) + repr(fitted.history_).encode()).hexdigest()
 
 
+def test_kernels_are_forgotten_after_so_many_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tensorflow.python.eager.context import Context
+
+    from runner.estimator import network
+
+    clear, cleared = Context.clear_kernel_cache, []
+    monkeypatch.setattr(network, "_MOST_BUILT", 2)
+    monkeypatch.setattr(
+        Context, "clear_kernel_cache", lambda self: (cleared.append(1), clear(self))
+    )
+    digits = load_digits()
+    config = {"model": {**MODEL, "dropout": 0.3}, "training": {"epochs": 2}}
+    predicted = []
+    for seed in (1, 2, 3, 4, 5, 1):
+        fitted = ConfigClassifier(config, seed=seed).fit(digits.images[ROWS], digits.target[ROWS])
+        predicted.append(fitted.predict_proba(digits.images[ROWS]).tobytes())
+    assert 2 <= len(cleared) <= 3
+    assert predicted[0] == predicted[-1]
+    assert len({*predicted}) == 5
+
+
 @pytest.mark.slow
 def test_interleaved_fits_are_those_of_fresh_processes() -> None:
     from runner.training import session
