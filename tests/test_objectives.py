@@ -14,6 +14,16 @@ STUDY = (
     *("-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4"),
     *("data=iris", "compute.n_jobs=1", "plots=false"),
 )
+BROKEN = """
+from sklearn.linear_model import LogisticRegression
+
+class Broken(LogisticRegression):
+    def __init__(self, C=1.0):
+        super().__init__(C=C)
+
+    def fit(self, X, y):
+        raise ValueError("broken")
+"""
 BOTH = "sweep.objectives=[accuracy,fit_s]"
 SPACE = ("model=random_forest", "space=none", "space.model.n_estimators={low:1,high:60}")
 
@@ -50,7 +60,11 @@ def test_score_and_time_give_a_pareto_front(tmp_path: Path) -> None:
 
 
 def test_a_study_in_which_every_job_fails_ends_in_lines(tmp_path: Path) -> None:
-    done = run_command(*STUDY, "model=cnn", cwd=tmp_path)
+    (tmp_path / "broken.py").write_text(BROKEN)
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "broken.yaml").write_text("_target_: broken.Broken\nC: 1.0\n")
+    request = ("model=broken", "space=none", "space.model.C={low:0.1,high:1.0}")
+    done = run_command(*STUDY, *request, cwd=tmp_path, env={"RUNNER_ALLOW": "broken.*"})
     assert done.code == 1
     assert "Traceback" not in done.err
     assert "every job failed, so there is no best one" in done.err

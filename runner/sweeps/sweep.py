@@ -287,7 +287,7 @@ def _jobs(request: CommandLine, composed: DictConfig) -> Sequence[Job]:
 
 def _names(jobs: Sequence[Job]) -> list[str]:
     """Jobs by number and by what not all of them have."""
-    common = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
+    common = set.intersection(*map(set, jobs)) if jobs else set()
     own = (" ".join(text for text in job if text not in common) for job in jobs)
     return [f"job {number} ({text})".removesuffix(" ()") for number, text in enumerate(own)]
 

@@ -182,6 +182,7 @@ def test_markup_is_text_in_plots_and_tables(digits_run, open_page):
     assert any("owned" in tick for tick in ticks)
 
 
+@pytest.mark.slow
 def test_a_thousand_trials_open_within_two_seconds(digits_run, many_trials, browser, tmp_path):
     path = tmp_path / "report.html"
     path.write_text(render(run_page(digits_run.result, many_trials, digits_run.details)))
