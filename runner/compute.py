@@ -167,12 +167,11 @@ class Processes:
 _have_started = False
 
 
-def can_fork_workers(compute: Compute, n_fits: int, is_network: bool) -> bool:
-    """Whether `n_fits` fits may come to worker processes that can be forked on this machine.
+def can_fork_workers(compute: Compute, processes: Processes) -> bool:
+    """Whether `processes` are, or may become, workers that can be forked on this machine.
 
     Not those that share a GPU, for which each has to start by itself.
     """
-    processes = processes_for(compute, n_fits, is_network)
     may_be_left = processes.pace is not None or not processes.is_this_one
     is_here = not processes.on_cluster and processes.device == "cpu"
     return compute.fork and fork_server.is_supported() and may_be_left and is_here

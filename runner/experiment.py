@@ -16,7 +16,6 @@ import pandas as pd
 
 from runner import fork_server
 from runner.clusters.backend import backend_for
-from runner.clusters.connections import device_for
 from runner.clusters.devices import use_device
 from runner.compute import Processes, can_fork_workers, processes_for
 from runner.config.overrides import to_override
@@ -192,16 +191,14 @@ def _evaluator(
 def _make_ready(experiment: Experiment, n_fits: int) -> Processes:
     """The processes for the fits, this one ready to begin: that is no part of a search."""
     compute, is_network = experiment.config.compute, experiment.is_network
-    device = device_for(compute, is_network)[0]
+    processes = processes_for(compute, n_fits, is_network)
     if is_network:
         # On a cluster, this process does no more than write down the winner.
-        use_device("cpu" if compute.backend != "local" else device)
-    forked = False
-    if can_fork_workers(compute, n_fits, is_network):
+        use_device("cpu" if processes.on_cluster else processes.device)
+    if can_fork_workers(compute, processes):
         if is_network:
             import_for_fits()
-        forked = fork_server.begin()
-    processes = processes_for(compute, n_fits, is_network, forked)
+        processes = processes_for(compute, n_fits, is_network, forked=fork_server.begin())
     if is_network:
         _start_tensorflow(compute, processes)
     return processes

@@ -79,7 +79,7 @@ def expect(experiment: Experiment, proposals: Proposals) -> Expected:
     config, searches = experiment.config, experiment.searches
     _, n_fits = planned_fits(experiment)
     asked = (config.compute, n_fits, experiment.is_network)
-    forked = can_fork_workers(*asked)
+    forked = can_fork_workers(config.compute, processes_for(*asked))
     planned = processes_for(*asked, forked)
     # Where this process does fits or is copied, TensorFlow is there before the search begins.
     own_import_s = import_s if planned.is_this_one or forked else 0.0

@@ -150,8 +150,8 @@ def prepare_sweep(request: CommandLine, composed: DictConfig, resumes: Path | No
     Raises
     ------
     RequestError
-        For jobs that can't be composed; when no job of a new sweep can be run, or not all of them
-        with ``sweep.on_error=stop``. Otherwise those are told, and fail when their turn comes.
+        For jobs that can't be composed; when none of those that are known beforehand can be run,
+        or, with ``sweep.on_error=stop``, not all. Otherwise those are told, and fail in their turn.
     """
     objectives = read_objectives(composed.sweep, composed.hydra.sweeper)
     is_adaptive = composed.hydra.sweeper._target_ != _OWN_SWEEPER
@@ -167,7 +167,7 @@ def prepare_sweep(request: CommandLine, composed: DictConfig, resumes: Path | No
     jobs = _jobs(request, composed)
     problems = _problems(request, jobs, folder)
     names = _names(jobs)
-    none_runs = resumes is None and len(problems) == len(jobs)
+    none_runs = resumes is None and not is_adaptive and len(problems) == len(jobs)
     if problems and (none_runs or composed.sweep.on_error == "stop"):
         number, problem = next(iter(problems.items()))
         raise RequestError(None, f"{names[number]}: {problem}")

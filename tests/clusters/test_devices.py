@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner import compute, experiment
 from runner.clusters import devices
 from runner.clusters.devices import chosen_device, places, visible
 from runner.compute import Processes, processes_for
@@ -124,3 +128,22 @@ def test_hidden_gpus_are_hidden_only_where_there_are_some(monkeypatch: pytest.Mo
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     devices.use_device("cpu")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
+
+
+def test_the_gpu_that_this_process_takes_leaves_the_others_to_workers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    monkeypatch.setattr(devices, "_n_gpus", lambda: 2)
+    monkeypatch.setattr(devices, "_taken", None)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(compute, "n_cores", lambda: 4)
+    monkeypatch.setattr(experiment, "_start_tensorflow", lambda *_: None)
+    asked: Any = SimpleNamespace(
+        config=SimpleNamespace(compute=Compute(device="gpu")), is_network=True
+    )
+    processes = experiment._make_ready(asked, n_fits=8)
+    assert processes.device == "gpu"
+    assert processes.pace is not None
+    assert processes.pace.n_jobs == 2
