@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from runner.seeds import derive_seed
+from runner.training.runtime import has_gpu
 
 _PHILOX = 1
 
@@ -42,7 +43,8 @@ class VariableDropout:
     """Takes over the Dropout layers of a model: same formula, rate and random state in variables.
 
     A mask is drawn with Philox (Salmon et al., 2011) in one kernel, which also advances the layer's
-    state; Keras's own seed generator takes about ten small ones.
+    state; Keras's own seed generator takes about ten small ones. On a GPU, where what that kernel
+    draws now and then depends on timing, two kernels do it.
 
     Parameters
     ----------
@@ -57,8 +59,9 @@ class VariableDropout:
         self._scales = [tf.Variable(_scale(layer.rate), trainable=False) for layer in layers]
         # A 128-bit counter and a key.
         self._states = [tf.Variable([0, 0, 0], dtype=tf.int64, trainable=False) for _ in layers]
+        draw = _draw_in_two if has_gpu() else _draw
         for layer, *variables in zip(layers, self._rates, self._scales, self._states, strict=True):
-            layer.call = _call(*variables)
+            layer.call = _call(draw, *variables)
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -93,13 +96,31 @@ def _scale(rate: float) -> float:
     return 1.0 / (1.0 - rate)
 
 
-def _call(rate: tf.Variable, scale: tf.Variable, state: tf.Variable) -> Any:
+def _draw(state: tf.Variable, like: Any) -> Any:
+    """Draw a number in [0, 1) for each of `like`, and advance the state beyond these."""
+    return tf.raw_ops.StatefulUniform(
+        resource=state.handle, algorithm=_PHILOX, shape=tf.shape(like), dtype=tf.float32
+    )
+
+
+def _draw_in_two(state: tf.Variable, like: Any) -> Any:
+    counter_and_key = tf.bitcast(state.read_value(), tf.uint64)
+    # One counter is enough for four numbers.
+    state.assign_add(tf.stack([tf.size(like, tf.int64), 0, 0]))
+    return tf.raw_ops.StatelessRandomUniformV2(
+        shape=tf.shape(like),
+        key=counter_and_key[2:],
+        counter=counter_and_key[:2],
+        alg=_PHILOX,
+        dtype=tf.float32,
+    )
+
+
+def _call(draw: Any, rate: tf.Variable, scale: tf.Variable, state: tf.Variable) -> Any:
     def call(inputs: Any, training: bool = False) -> Any:
         if not training:
             return inputs
-        uniform = tf.raw_ops.StatefulUniform(
-            resource=state.handle, algorithm=_PHILOX, shape=tf.shape(inputs), dtype=tf.float32
-        )
+        uniform = draw(state, inputs)
         # Its gradient is cheaper than that of `tf.where`, which has to allow for broadcasting.
         kept = inputs * scale
         return tf.raw_ops.Select(condition=uniform >= rate, x=kept, y=tf.zeros_like(kept))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import textwrap
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from functools import partial
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -16,13 +18,21 @@ import tensorflow as tf
 from runner.seeds import derive_seed
 from runner.training.dropout import VariableDropout, dropout_layers, random_states
 from runner.training.predictor import Predictor, any_rows, chunks
+from runner.training.runtime import cheap_cross_entropy, has_gpu
 from runner.training.states import Arrays
 from runner.training.step import scalars, step_of
+
+logger = logging.getLogger(__name__)
 
 _MOST_SESSIONS = 16
 # What a training step raises that can't become a graph, or that is wrong.
 _TRACE_ERRORS = (
     AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError, tf.errors.OpError,
+)  # fmt: skip
+# What XLA raises where it can't compile a model, or some library that it needs is missing.
+_XLA_ERRORS = (
+    tf.errors.InternalError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError,
+    tf.errors.UnimplementedError,
 )  # fmt: skip
 
 
@@ -50,6 +60,8 @@ class Session(Predictor):
         self.is_spent = False
         self._trace_error: str | None = None
         self._loaded: Arrays | None = None
+        # On a GPU each operation takes longer to begin than to do; unknown until XLA has tried.
+        self._by_xla: bool | None = None if has_gpu() else False
         model.optimizer.build(model.trainable_variables)
         self._optimizer_start = [variable.numpy() for variable in model.optimizer.variables]
         layers = dropout_layers(model) if self.takes_over_dropout else []
@@ -72,9 +84,9 @@ class Session(Predictor):
             self._dropout.set_rates(dropout_rates)
         self.load(weights)
         self._loaded = None
-        state = self._optimizer_start if optimizer_state is None else optimizer_state
-        for variable, value in zip(self.model.optimizer.variables, state, strict=True):
-            variable.assign(value)
+        self._set_optimizer_state(
+            self._optimizer_start if optimizer_state is None else optimizer_state
+        )
 
     def load(self, weights: Arrays) -> None:
         """Put a fit's weights into the model, unless they are there already."""
@@ -85,6 +97,10 @@ class Session(Predictor):
     @property
     def optimizer_state(self) -> Arrays:
         return [variable.numpy() for variable in self.model.optimizer.variables]
+
+    def _set_optimizer_state(self, state: Arrays) -> None:
+        for variable, value in zip(self.model.optimizer.variables, state, strict=True):
+            variable.assign(value)
 
     def set_random_state(self, seed: int) -> None:
         """Set everything random inside the model."""
@@ -121,14 +137,37 @@ class Session(Predictor):
         dict
             Mean loss and metrics over the epoch.
         """
-        graph = self._graph("epoch", data, self._trace_epoch)
-        results = graph(
-            data,
+        arguments = (
             tf.constant(order, tf.int32),
             tf.constant(batch_size, tf.int32),
             tuple(map(tf.constant, self._random_values(seed))),
         )
-        return {name: float(value) for name, value in results.items()}
+        # A fit of less than a batch leaves nothing to XLA, whose choice is for all fits.
+        by_xla = self._by_xla is not False and len(order) >= batch_size
+        run = self._run_epoch_by_xla if by_xla else self._run_epoch
+        return {name: float(value) for name, value in run(data, *arguments).items()}
+
+    def _run_epoch(self, data: tuple[Any, ...], *arguments: Any) -> dict[str, Any]:
+        results: dict[str, Any] = self._graph("epoch", data, self._trace_epoch)(data, *arguments)
+        return results
+
+    def _run_epoch_by_xla(self, data: tuple[Any, ...], *arguments: Any) -> dict[str, Any]:
+        """Run an epoch by XLA, unless it turns out that it can't compile the model."""
+        trace = partial(self._trace_epoch, by_xla=True)
+        graph, data_by_xla = self._graph("epoch by XLA", data, trace), _padded(data)
+        if self._by_xla:
+            return dict(graph(data_by_xla, *arguments))
+        weights, optimizer_state = self.model.get_weights(), self.optimizer_state
+        try:
+            results = dict(graph(data_by_xla, *arguments))
+        except _XLA_ERRORS as error:
+            logger.info("without XLA, which can't compile this model: %s", _line(error))
+            self._by_xla = False
+            self.model.set_weights(weights)
+            self._set_optimizer_state(optimizer_state)
+            return self._run_epoch(data, *arguments)
+        self._by_xla = True
+        return results
 
     def why_untraceable(self, data: tuple[Any, ...]) -> str | None:
         """Say why no graph can be made of an epoch over arrays like `data`, or None."""
@@ -136,10 +175,11 @@ class Session(Predictor):
             try:
                 self._graph("epoch", data, self._trace_epoch)
             except _TRACE_ERRORS as error:
-                self._trace_error = textwrap.shorten(str(error), 200, placeholder=" …")
+                self._trace_error = _line(error)
         return self._trace_error
 
-    def _trace_epoch(self, data: tuple[Any, ...]) -> Any:
+    def _trace_epoch(self, data: tuple[Any, ...], by_xla: bool = False) -> Any:
+        """Make the graph of an epoch; if `by_xla`, all batches but the last are one GPU program."""
         step = step_of(self.model)
         x, *others = tf.nest.map_structure(lambda part: tf.convert_to_tensor(part[:1]), data)
         step.prepare((self.scaled(x), *others))
@@ -151,17 +191,37 @@ class Session(Predictor):
 
             def visit(start: Any, carried: Any) -> Any:
                 rows = order[start : start + batch_size]
-                x, *rest = tf.nest.map_structure(lambda part: tf.gather(part, rows), data)
-                return start + batch_size, step.run((self.scaled(x), *rest), carried)
+                return start + batch_size, run(data, rows, carried)
 
+            start, carried = 0, step.start()
+            if by_xla:
+                start = n_rows // batch_size * batch_size
+                full = tf.reshape(order[:start], [-1, batch_size])
+                carried = full_batches(data, full, carried)
             _, carried = tf.while_loop(
                 lambda start, *_: start < n_rows,
                 visit,
-                (0, step.start()),
+                (start, carried),
                 shape_invariants=(tf.TensorShape([]), step.shape),
                 parallel_iterations=1,
             )
             return step.results(n_rows, carried)
+
+        def run(data: Any, rows: Any, carried: Any) -> Any:
+            x, *rest = tf.nest.map_structure(lambda part: tf.gather(part, rows), data)
+            return step.run((self.scaled(x), *rest), carried)
+
+        # XLA compiles it anew for other shapes.
+        @tf.function(jit_compile=True, autograph=False)
+        def full_batches(data: Any, batches: Any, carried: Any) -> Any:
+            _, carried = tf.while_loop(
+                lambda number, _: number < tf.shape(batches)[0],
+                lambda number, carried: (number + 1, run(data, batches[number], carried)),
+                (0, carried),
+                shape_invariants=(tf.TensorShape([]), step.shape),
+                parallel_iterations=1,
+            )
+            return carried
 
         signature = [
             tf.nest.map_structure(any_rows, data),
@@ -169,9 +229,10 @@ class Session(Predictor):
             tf.TensorSpec([], tf.int32),
             (tf.TensorSpec([None, 3], tf.int64), tf.TensorSpec([None, 2], tf.int64)),
         ]
-        graph = tf.function(
-            epoch, input_signature=signature, autograph=False
-        ).get_concrete_function()
+        with cheap_cross_entropy():
+            graph = tf.function(
+                epoch, input_signature=signature, autograph=False
+            ).get_concrete_function()
         self.is_spent |= self._has_hidden_state(graph)
         return graph
 
@@ -206,6 +267,21 @@ class Session(Predictor):
         for rows in chunks(len(tf.nest.flatten(data)[0])):
             results = graph(*tf.nest.map_structure(itemgetter(rows), data))
         return {name: float(value) for name, value in scalars(results).items()}
+
+
+def _line(error: Exception) -> str:
+    return textwrap.shorten(str(error), 200, placeholder=" …")
+
+
+def _padded(data: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Up to an eighth more rows, a number that folds have in common: XLA compiles for each."""
+    n_rows = len(tf.nest.flatten(data)[0])
+    unit = max(1, 1 << (n_rows.bit_length() - 4))
+    n_more = -n_rows % unit
+    padded: tuple[Any, ...] = tf.nest.map_structure(
+        lambda part: tf.pad(part, [[0, n_more], *[[0, 0]] * (len(part.shape) - 1)]), data
+    )
+    return padded
 
 
 _sessions: OrderedDict[Hashable, Session] = OrderedDict()
