@@ -383,6 +383,24 @@ def test_a_job_gets_the_cores_that_it_works_with() -> None:
     assert cores("compute.threads=3", asked=2) == 2
 
 
+@pytest.mark.slow
+def test_jobs_in_processes_of_their_own_see_the_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Submitit tells them that there is none; here it is TensorFlow that finds none in the end."""
+    pytest.importorskip("submitit")
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: one'\necho 'GPU 1: two'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    request = ("data=iris", "model=mlp", "search=none", "seed=0,1", "compute.device=gpu")
+    done = run_command("-m", *request, "hydra/launcher=submitit_local", cwd=tmp_path)
+    assert done.code == 1
+    for number in (0, 1):
+        (state,) = tmp_path.glob(f"outputs/sweeps/*/*/{number}/result.json")
+        assert "finds no GPU" in json.loads(state.read_text())["error"]["message"]
+
+
 def test_jobs_look_for_modules_where_the_sweep_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

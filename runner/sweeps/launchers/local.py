@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -11,6 +13,7 @@ from typing import Annotated, Any, Literal
 from omegaconf import DictConfig
 from pydantic import Field
 
+from runner.clusters.devices import gpus
 from runner.compute import n_cores
 from runner.sweeps.launchers.base import (
     Ended,
@@ -19,7 +22,13 @@ from runner.sweeps.launchers.base import (
     cores_of_job,
     settings_of,
 )
-from runner.sweeps.launchers.process import JobProcess, Limits, python_command, thread_limits
+from runner.sweeps.launchers.process import (
+    JobProcess,
+    Limits,
+    passed_on,
+    python_command,
+    thread_limits,
+)
 from runner.sweeps.launchers.submission import folder_of, has_returned, last_words, submit
 
 _POLL_S = 0.2
@@ -86,7 +95,9 @@ class LocalLauncher(JobLauncher):
 
     def stop(self) -> None:
         for submitted in self._at_work.values():
-            submitted.cancel()
+            # The process that looks after the job passes it on; an interrupt it would complain of.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(submitted.job_id), signal.SIGTERM)
         deadline = time.monotonic() + _GOODBYE_S
         while time.monotonic() < deadline and not all(s.done() for s in self._at_work.values()):
             time.sleep(_POLL_S / 10)
@@ -102,6 +113,8 @@ class LocalLauncher(JobLauncher):
             self.cores,
             self.limits,
             ends_with=os.getpid(),
+            # Submitit hides GPUs that it was not told to hand out; jobs share them out themselves.
+            environment={**passed_on(), "CUDA_VISIBLE_DEVICES": ",".join(gpus())},
         )
 
     def _executor(self) -> Any:

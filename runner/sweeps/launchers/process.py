@@ -127,6 +127,11 @@ def run_in_process(
         exit_at_once(INTERRUPTED)
 
 
+def passed_on() -> dict[str, str]:
+    """Environment variables of this process that its jobs have, wherever they are run."""
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+
+
 @dataclass(frozen=True)
 class JobProcess:
     """Runs a job in a process that another one, perhaps on another host, has asked for.
@@ -146,9 +151,7 @@ class JobProcess:
     limits: Limits = field(default_factory=Limits)
     ends_with: int | None = None
     folder: str = field(default_factory=os.getcwd)
-    environment: dict[str, str] = field(
-        default_factory=lambda: {k: os.environ[k] for k in _PASSED_ON if k in os.environ}
-    )
+    environment: dict[str, str] = field(default_factory=passed_on)
 
     def __call__(self, job: DictConfig) -> None:
         if self.ends_with is not None:
