@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from command import run_command
+from distributed import Client
 from processes import alive, descendants, wait_until
 
 LEARNER = ("data=iris", "model=logistic_regression", "search.n_iter=3")
@@ -114,7 +115,9 @@ class Processes:
 
 def start_scheduler(processes: Processes, port: int) -> subprocess.Popen[bytes]:
     where = ("--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
-    return processes.start("distributed.cli.dask_scheduler", *where)
+    scheduler = processes.start("distributed.cli.dask_scheduler", *where)
+    wait_until(lambda: answers(port), "the scheduler")
+    return scheduler
 
 
 def start_workers(
@@ -129,7 +132,10 @@ def start_dask(processes: Processes, *more: str, **environment: str) -> str:
     port = free_port()
     start_scheduler(processes, port)
     start_workers(processes, port, 2, *more, **environment)
-    return f"tcp://127.0.0.1:{port}"
+    address = f"tcp://127.0.0.1:{port}"
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=100)
+    return address
 
 
 def start_ray(processes: Processes) -> str:

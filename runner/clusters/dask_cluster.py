@@ -8,12 +8,14 @@ import logging
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 import dask
 from distributed import Client, KilledWorker, LocalCluster
+from distributed.versions import VersionMismatchWarning
 
 from runner.clusters.cluster import CONNECT_S, PATIENCE_S, ClusterLostError, WorkerLostError
 from runner.clusters.devices import Device, gpus
@@ -64,7 +66,10 @@ class DaskCluster:
     def _connect(self) -> Client:
         address = self._address if self._own is None else self._own.address
         try:
-            return Client(address, timeout=CONNECT_S, set_as_default=False)
+            with warnings.catch_warnings():
+                # What workers must have in common is compared later, and told in one line.
+                warnings.simplefilter("ignore", VersionMismatchWarning)
+                return Client(address, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError, TypeError, RuntimeError) as error:
             problem = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise RequestError(
